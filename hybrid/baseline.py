@@ -32,8 +32,11 @@ def by_state(
         _, by, ratio = measured[j]
         value = baseline[..., j] if ratio == 1.0 else baseline[..., j] / ratio
         if by != wanted:
+            absent = torch.isnan(value)
+            value = torch.where(absent, 0.0, value)  # the gradient of what is not there is 0 times it: not NaN
             value = value if by is None else value * theta[..., by]
             value = value if wanted is None else value / theta[..., wanted]
+            value = torch.where(absent, torch.nan, value)
         columns.append(value)
     if not columns:
         return baseline

@@ -10,8 +10,8 @@ from hybrid.solve.solver import Solver
 from physics.administered import Delivery
 
 
-class Differentiated(Protocol):
-    """A model, as far as it says which method suits it."""
+class HasShape(Protocol):
+    """A model, as far as it says whether A(θ) x is all that there is, and what θ says of doses."""
 
     @property
     def linear(self) -> bool:
@@ -35,15 +35,18 @@ def predicting(fitted: Solver | None, dtype: torch.dtype) -> Solver:
     return fitted if fitted is not None and fitted.adaptive else simulating(dtype)
 
 
-def differentiating(model: Differentiated) -> Solver:
+def differentiating(model: HasShape | None = None) -> Solver:
     """Of what differentiates, thousands of times: the classic method on the mesh that a cohort carries.
 
-    Where θ moves doses that mesh moves too, and its error jumps by as much as it is whenever a stretch gets one step more or less:
-    a search for a mode would see jumps. A linear model is solved exactly instead, in one step from event to event.
+    Of a model that is linear, the exponential of A, which is exact in a step of any length: no parameter is too fast for it,
+    however far from the start a search goes.
     """
-    return Exponential() if exact(model) else RungeKutta("rk4")
+    return Exponential() if model is not None and model.linear else RungeKutta("rk4")
 
 
-def exact(model: Differentiated) -> bool:
-    """Is this a model that is solved without a mesh: linear, with doses that move?"""
+def exact(model: HasShape) -> bool:
+    """Is this a model whose records are cut by no mesh: linear, with doses that θ moves?
+
+    A mesh would move with them, and its error jump by as much as it is whenever a stretch gets a step more or less.
+    """
     return bool(model.linear and model.delivery)

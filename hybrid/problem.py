@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hybrid.anew import solve_anew
 from hybrid.conditions import Conditions
 from hybrid.cutting.delivered import delivered
 from hybrid.cutting.segments import Segments
@@ -77,6 +78,9 @@ class Problem:
 
     def solve(self, solver: Solver | None = None, segments: Segments | None = None) -> Solution:
         """The states at the observations, with failures as values; `solver`: `Exponential(rtol=1e-6)` by default."""
+        on = self.segments if segments is None else segments
+        if on.restarts is not None:
+            return solve_anew(self.model, on, self.theta, self.context, self.start, solver)
         return (solver or simulating(self.model.dtype)).solve(self.field(segments), self.start)
 
     def measured(

@@ -102,9 +102,13 @@ def sample_paths(
     )
 
 
+_IN_PIECES = "write each stretch as a record of its own, or leave the process noise out"
+
+
 def _walked(problem: Problem, solver: Solver, normal: Callable[[Sequence[int], Tensor], Tensor]) -> Tensor:  # (M, R, T, n)
     """The states at the observations, with the noise of every step drawn at its end."""
     driven, segments, x = Driven.of(problem, solver), problem.segments, problem.start
+    segments.require_unbroken("sample_paths", _IN_PIECES)
     passed = [x]
     for k in range(segments.dt.shape[1]):
         one = Interval.at(segments, k)
@@ -126,6 +130,7 @@ def _for_each_path(problem: Problem, everyone: Tensor) -> Problem:
 
 def read_boundaries(segments: Segments) -> Segments:
     """The same records, read at the end of every segment too; `process_variance` takes the readings apart."""
+    segments.require_unbroken("process noise, or a start with a covariance,", _IN_PIECES)
     segment, fraction = _readings(segments)
     order = _order(segment, fraction)
     return replace(segments, segment=segment.gather(1, order), fraction=fraction.gather(1, order))
@@ -146,6 +151,7 @@ def process_variance(
     Source: Jazwinski, Stochastic Processes and Filtering Theory (1970) § 9.
     """
     model, segments = problem.model, problem.segments
+    segments.require_unbroken("process noise, or a start with a covariance,", _IN_PIECES)
     _require_mesh(model, segments, problem.covariance is not None)
     M, N, _, n = readings.shape
     K = segments.dt.shape[1]

@@ -4,7 +4,7 @@ from physics.administered import Administered
 from physics.backbone import Backbone, require_hurwitz, spectral_abscissa
 from physics.compartments import Compartments
 from physics.composition import feedback, parallel, renamed, series
-from physics.covariate_models import Categorical, Exponential, Linear, Power
+from physics.covariate_models import CategoryOf, ExponentialOf, LinearOf, PowerOf
 from physics.defaults import Defaults, Observed
 from physics.effects import Fixed, LogitNormal, LogNormal, Normal, Shared
 from physics.equilibria import Equilibrium, equilibrium
@@ -42,14 +42,14 @@ __all__ = [
     "POPULATIONS",
     "Administered",
     "Backbone",
-    "Categorical",
+    "CategoryOf",
     "Compartments",
     "Defaults",
     "Equilibrium",
-    "Exponential",
+    "ExponentialOf",
     "Fixed",
-    "Linear",
     "LinearBackbone",
+    "LinearOf",
     "Linearised",
     "LinearisedBackbone",
     "LogNormal",
@@ -64,7 +64,7 @@ __all__ = [
     "OneCompartmentOral",
     "Parameter",
     "Population",
-    "Power",
+    "PowerOf",
     "SchniderPopulation",
     "Shared",
     "SharedPopulation",

@@ -16,7 +16,7 @@ FAR = 100.0  # times the reference, or a hundredth of it: a newborn of 1 kg is a
 
 
 @dataclass(frozen=True)
-class Power:
+class PowerOf:
     """θ · (covariate/reference)^exponent, on the logarithm of θ: + exponent · log(covariate/reference). For positive covariates.
 
     Arguments: `covariate`, its name; `reference`, where it does nothing; `exponent`; `unit` of the covariate and of the reference
@@ -33,15 +33,15 @@ class Power:
     kind: ClassVar[str] = "power"
 
     def __post_init__(self) -> None:
-        _require_stated(self, "exponent", 'Power("WT", 70.0, 0.75, unit="kg")')
-        require_number(self.reference, f"Power: the reference of {self.covariate}, whose logarithm is taken,", above=0.0)
+        _require_stated(self, "exponent", 'PowerOf("WT", 70.0, 0.75, unit="kg")')
+        require_number(self.reference, f"PowerOf: the reference of {self.covariate}, whose logarithm is taken,", above=0.0)
 
 
 @dataclass(frozen=True)
-class Exponential:
+class ExponentialOf:
     """θ · exp(slope · (covariate − reference)): + slope · (covariate − reference) on the logarithm or the logit of θ.
 
-    Arguments: as `Power`, but `slope`, in 1/unit.
+    Arguments: as `PowerOf`, but `slope`, in 1/unit.
     """
 
     covariate: str
@@ -54,16 +54,16 @@ class Exponential:
     kind: ClassVar[str] = "exponential"
 
     def __post_init__(self) -> None:
-        _require_stated(self, "slope", 'Exponential("AGE", 40.0, -0.01, unit="a")')
+        _require_stated(self, "slope", 'ExponentialOf("AGE", 40.0, -0.01, unit="a")')
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearOf:
     """θ · (1 + slope · (covariate − reference)) on the logarithm; θ + slope · (covariate − reference) of a normal parameter.
 
     Of a normal parameter, or of a shared one that may be negative, the slope is in the parameter's unit over the covariate's.
     1 + slope · (covariate − reference) must be positive for everyone.
-    Arguments: as `Power`, but `slope`.
+    Arguments: as `PowerOf`, but `slope`.
     """
 
     covariate: str
@@ -76,15 +76,15 @@ class Linear:
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
-        _require_stated(self, "slope", 'Linear("AGE", 40.0, -0.005, unit="a")')
+        _require_stated(self, "slope", 'LinearOf("AGE", 40.0, -0.005, unit="a")')
 
 
 @dataclass(frozen=True)
-class Categorical:
+class CategoryOf:
     """One number for each category: θ · exp(number), and on the logit or the linear scale + number.
 
     Arguments: `covariate`; `levels`, the number of each value that the covariate may have, {0: 0.0, 1: -0.2}: the first is the
-    reference, and its number is 0; `unit`, as in `Power`; `learn`: are the other numbers learned, starting here?
+    reference, and its number is 0; `unit`, as in `PowerOf`; `learn`: are the other numbers learned, starting here?
     """
 
     covariate: str
@@ -93,21 +93,21 @@ class Categorical:
     learn: bool = False
 
     __repr__, _repr_html_ = glance()
-    kind: ClassVar[str] = "categorical"
+    kind: ClassVar[str] = "category"
 
     def __post_init__(self) -> None:
-        write = 'Categorical("SEX", {0: 0.0, 1: -0.2})'
+        write = 'CategoryOf("SEX", {0: 0.0, 1: -0.2})'
         _require_named(self, write)
         pairs = list(self.levels.items()) if isinstance(self.levels, Mapping) else self.levels
         if not isinstance(pairs, list | tuple) or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
-            raise ValueError(f"Categorical: levels of {self.covariate} are {quote(self.levels)}; write {write}")
+            raise ValueError(f"CategoryOf: levels of {self.covariate} are {quote(self.levels)}; write {write}")
         for level, number in pairs:
-            require_number(level, f"Categorical: a level of {self.covariate}")
-            require_number(number, f"Categorical: {self.covariate}={level}")
+            require_number(level, f"CategoryOf: a level of {self.covariate}")
+            require_number(number, f"CategoryOf: {self.covariate}={level}")
         levels = {float(level): float(number) for level, number in pairs}
         if len(levels) < 2 or len(levels) != len(pairs) or next(iter(levels.values())) != 0.0:
             raise ValueError(
-                f"Categorical: {self.covariate} needs two levels or more, each once, the first the reference with 0, and has "
+                f"CategoryOf: {self.covariate} needs two levels or more, each once, the first the reference with 0, and has "
                 f"{quote(self.levels)}; write {write}"
             )
         object.__setattr__(self, "levels", levels)
@@ -118,8 +118,8 @@ class Categorical:
         return next(iter(self.levels))
 
 
-CovariateModel = Power | Exponential | Linear | Categorical
-COVARIATE_MODELS: tuple[type[CovariateModel], ...] = (Power, Exponential, Linear, Categorical)
+CovariateModel = PowerOf | ExponentialOf | LinearOf | CategoryOf
+COVARIATE_MODELS: tuple[type[CovariateModel], ...] = (PowerOf, ExponentialOf, LinearOf, CategoryOf)
 
 
 def covariate_model_of(given: object, where: str) -> CovariateModel:
@@ -135,7 +135,8 @@ def covariate_model_of(given: object, where: str) -> CovariateModel:
                 pass
     if not isinstance(given, COVARIATE_MODELS):
         raise ValueError(
-            f'{where} is {quote(given)}; write Power("WT", 70.0, 0.75, unit="kg"), Exponential(…), Linear(…) or Categorical(…)'
+            f'{where} is {quote(given)}; write PowerOf("WT", 70.0, 0.75, unit="kg"), ExponentialOf(…), LinearOf(…) or '
+            "CategoryOf(…)"
         )
     return given
 
@@ -143,21 +144,21 @@ def covariate_model_of(given: object, where: str) -> CovariateModel:
 def described(model: CovariateModel) -> dict[str, Any]:
     """A covariate model as plain JSON values."""
     found = {f.name: getattr(model, f.name) for f in fields(model)}
-    if isinstance(model, Categorical):
+    if isinstance(model, CategoryOf):
         found["levels"] = [[level, number] for level, number in model.levels.items()]
     return {"kind": model.kind, **found}
 
 
 def numbers_of(model: CovariateModel) -> list[float]:
     """The coefficients that are given, and where learning starts."""
-    if isinstance(model, Categorical):
+    if isinstance(model, CategoryOf):
         return list(model.levels.values())[1:]
-    return [model.exponent if isinstance(model, Power) else model.slope]
+    return [model.exponent if isinstance(model, PowerOf) else model.slope]
 
 
 def names_of(model: CovariateModel, parameter: str) -> list[str]:
     """What the coefficients are called: "WT on V", "SEX=1 on CL"."""
-    if isinstance(model, Categorical):
+    if isinstance(model, CategoryOf):
         return [f"{model.covariate}={level:g} on {parameter}" for level in list(model.levels)[1:]]
     return [f"{model.covariate} on {parameter}"]
 
@@ -167,9 +168,9 @@ def admissible(
     values: Tensor,  # (N,)
 ) -> Tensor:  # (N,) bool
     """Who has a value that the model can read."""
-    if isinstance(model, Power):
+    if isinstance(model, PowerOf):
         return (values > 0.0) & (values < math.inf)
-    if isinstance(model, Categorical):
+    if isinstance(model, CategoryOf):
         return torch.stack([values == level for level in model.levels]).any(0)
     return values.abs() < math.inf
 
@@ -179,25 +180,25 @@ def refused(model: CovariateModel, parameter: str, value: float) -> str:
     name = model.covariate
     if math.isnan(value):
         return f"parameter {parameter} depends on the covariate {name}, which somebody lacks; complete the table, or take it out"
-    if isinstance(model, Categorical):
+    if isinstance(model, CategoryOf):
         known = ", ".join(f"{level:g}" for level in model.levels)
         return (
             f"parameter {parameter} depends on the category {name}, which is {known} in the model, and {value:g} for somebody: a "
             f"category that was never seen; correct the table, or give {name}={value:g} its number"
         )
-    if isinstance(model, Power):
+    if isinstance(model, PowerOf):
         return (
             f"parameter {parameter} depends on the logarithm of the covariate {name}, which must be positive, and its least "
-            f"value is {value:g}; correct the table, or use Exponential or Linear"
+            f"value is {value:g}; correct the table, or use ExponentialOf or LinearOf"
         )
     return f"parameter {parameter} depends on the covariate {name}, which is {value:g} for somebody; correct the table"
 
 
 def plausible(model: CovariateModel) -> tuple[float, float] | None:
     """From where to where values are no surprise; None where the model does not say: a newborn's age is a small part of any."""
-    if isinstance(model, Power):
+    if isinstance(model, PowerOf):
         return model.reference / FAR, model.reference * FAR
-    if isinstance(model, Categorical) or not model.reference > 0.0:
+    if isinstance(model, CategoryOf) or not model.reference > 0.0:
         return None
     return -math.inf, model.reference * FAR
 
@@ -208,12 +209,12 @@ def moved(
     numbers: Tensor,  # (M, k)
     multiplies: bool,
 ) -> Tensor:  # (M, N)
-    """What is added on the parameter's scale; of `Linear`, where it `multiplies`, NaN for a factor that is not positive."""
-    if isinstance(model, Power):
+    """What is added on the parameter's scale; of `LinearOf`, where it `multiplies`, NaN for a factor that is not positive."""
+    if isinstance(model, PowerOf):
         return numbers * torch.log(values / model.reference)
-    if isinstance(model, Exponential):
+    if isinstance(model, ExponentialOf):
         return numbers * (values - model.reference)
-    if isinstance(model, Linear):
+    if isinstance(model, LinearOf):
         step = numbers * (values - model.reference)
         return torch.where(step > -1.0, torch.log1p(torch.where(step > -1.0, step, 0.0)), torch.nan) if multiplies else step
     found = torch.zeros_like(numbers[:, :1] * values)

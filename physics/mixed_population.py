@@ -13,11 +13,11 @@ from physics.between import Between
 from physics.capture import capturing, exporting, nan_outside
 from physics.coordinates import Coordinates
 from physics.covariate_models import (
-    Categorical,
+    CategoryOf,
     CovariateModel,
-    Exponential,
-    Linear,
-    Power,
+    ExponentialOf,
+    LinearOf,
+    PowerOf,
     admissible,
     covariate_model_of,
     moved,
@@ -56,7 +56,7 @@ class MixedPopulation(Population):
     - `correlated`, blocks of names whose deviations go together: [("CL", "V")]. They start uncorrelated, or at `omega`.
     - `omega`, covariances of such pairs, on the scales of the effects: {("CL", "V"): 0.02}. Variances are the squares of the
       spreads.
-    - `covariates`, for a parameter the models by which covariates move it: {"CL": [Power("WT", 70.0, 0.75, unit="kg")]}.
+    - `covariates`, for a parameter the models by which covariates move it: {"CL": [PowerOf("WT", 70.0, 0.75, unit="kg")]}.
     - `learn_spread`: is Ω learned?
     Errors: `ValueError` for names that are no parameters or are missing, an effect that the box forbids, an Ω that is not
     positive definite, a covariate in two units, of a `Fixed` parameter, or twice in one parameter, a model that has no meaning on
@@ -178,10 +178,10 @@ class MixedPopulation(Population):
                 raise ValueError(refused(model, parameter, float(values[~good].amin())))
             added = moved(model, values, numbers, multiplies=self.coordinates.scales[j] == "log")
             # a slope that is searched for may go too far; who then has no θ cannot be simulated, and the step is taken back
-            if looks and isinstance(model, Linear) and not model.learn and bool(added.isnan().any()):
+            if looks and isinstance(model, LinearOf) and not model.learn and bool(added.isnan().any()):
                 raise ValueError(
                     f"parameter {parameter} is multiplied by 1 + {float(numbers[0, 0]):g} · ({name} − {model.reference:g}), "
-                    f"which is not positive for somebody; take Exponential, or a slope that serves everyone"
+                    f"which is not positive for somebody; take ExponentialOf, or a slope that serves everyone"
                 )
             columns[j] = columns[j] + added
         return torch.stack(torch.broadcast_tensors(*columns), -1)
@@ -262,7 +262,7 @@ def _moves(
 ) -> tuple[tuple[int, CovariateModel], ...]:
     """Each covariate model with the place of the parameter that it moves, in the order of the parameters."""
     given = {} if given is None else given
-    write = 'covariates={"CL": [Power("WT", 70.0, 0.75, unit="kg")]}'
+    write = 'covariates={"CL": [PowerOf("WT", 70.0, 0.75, unit="kg")]}'
     require_kind(given, Mapping, f"{_WHO}: covariates", write)
     by: Mapping[str, Any] = given  # type: ignore[assignment]  # just found to be a mapping
     names = [p.name for p in physical]
@@ -279,8 +279,9 @@ def _moves(
             model = covariate_model_of(one, f"{_WHO}: a covariate of {name}")
             if any(k == j and other.covariate == model.covariate for k, other in found):
                 raise ValueError(f"{_WHO}: {model.covariate} moves {name} twice; one model would undo the other: take one out")
-            if (isinstance(model, Power) and scales[j] != "log") or (isinstance(model, Exponential) and scales[j] == "linear"):
-                better = "Exponential, Linear or Categorical" if scales[j] == "logit" else "Linear or Categorical"
+            power, exponential = isinstance(model, PowerOf), isinstance(model, ExponentialOf)
+            if (power and scales[j] != "log") or (exponential and scales[j] == "linear"):
+                better = "ExponentialOf, LinearOf or CategoryOf" if scales[j] == "logit" else "LinearOf or CategoryOf"
                 raise ValueError(
                     f"{_WHO}: {type(model).__name__} multiplies, and {name} is kept on the {scales[j]} scale; write {better}"
                 )
@@ -300,6 +301,6 @@ def _units(moves: Sequence[tuple[int, CovariateModel]]) -> dict[str, str | None]
                 f"{_WHO}: the covariate {name} stands in {before} and in {unit}; state every reference in one unit"
             )
         found[name] = before or unit
-        if categories.setdefault(name, isinstance(model, Categorical)) != isinstance(model, Categorical):
+        if categories.setdefault(name, isinstance(model, CategoryOf)) != isinstance(model, CategoryOf):
             raise ValueError(f"{_WHO}: the covariate {name} is a category in one parameter and a number in another; choose one")
     return found

@@ -42,10 +42,11 @@ from learned import (
 )
 from physics import (
     Backbone,
-    Categorical,
+    CategoryOf,
+    ExponentialOf,
     Fixed,
-    Linear,
     LinearBackbone,
+    LinearOf,
     LogitNormal,
     LogNormal,
     LogNormalPopulation,
@@ -55,13 +56,12 @@ from physics import (
     OneCompartmentOral,
     Parameter,
     Population,
-    Power,
+    PowerOf,
     SchniderPopulation,
     Shared,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
-    covariate_models,
 )
 from stability import Claim, Lure, check
 from training import Looks, Objective, Record, Search
@@ -113,10 +113,10 @@ POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {
         correlated=[("CL", "V", "E0")],
         omega={("CL", "V"): 0.02, ("E0", "CL"): -0.1},
         covariates={
-            "V": [Power("WT", 70.0, 1.0, unit="kg"), covariate_models.Exponential("age", 40.0, -0.002, learn=True)],
-            "CL": [Linear("age", 40.0, -0.003), Categorical("male", {0: 0.0, 1: 0.2}, learn=True)],
-            "F": [covariate_models.Exponential("age", 40.0, 0.01)],
-            "E0": [Linear("WT", 70.0, 0.1, unit="kg", learn=True), Categorical("male", {0: 0.0, 1: -1.0})],
+            "V": [PowerOf("WT", 70.0, 1.0, unit="kg"), ExponentialOf("age", 40.0, -0.002, learn=True)],
+            "CL": [LinearOf("age", 40.0, -0.003), CategoryOf("male", {0: 0.0, 1: 0.2}, learn=True)],
+            "F": [ExponentialOf("age", 40.0, 0.01)],
+            "E0": [LinearOf("WT", 70.0, 0.1, unit="kg", learn=True), CategoryOf("male", {0: 0.0, 1: -1.0})],
         },
     ),
     "mixed, nobody differs": lambda: MixedPopulation(

@@ -67,8 +67,8 @@ def families() -> Iterator[Any]:
     yield from (kind.fixed() if kind.fixed else kind.adaptive(1e-6) for kind in SOLVER_KINDS if kind.fixed or kind.adaptive)
     yield learned.MLP(hidden=(8,))  # waits for its model
     yield from (physics.LogNormal(0.3), physics.LogitNormal(0.5), physics.Normal(2.0), physics.Shared(), physics.Fixed())
-    yield from (physics.Power("WT", 70.0, 0.75, "kg"), physics.Exponential("AGE", 40.0, -0.01), physics.Linear("AGE", 40.0))
-    yield physics.Categorical("SEX", {0: 0.0, 1: -0.2})
+    yield from (physics.PowerOf("WT", 70.0, 0.75, "kg"), physics.ExponentialOf("AGE", 40.0, -0.01), physics.LinearOf("AGE", 40.0))
+    yield physics.CategoryOf("SEX", {0: 0.0, 1: -0.2})
     yield physics.Administered(physics.OneCompartmentOral(), lag={"gut": physics.Parameter("Tlag", "h", 0.5, 0.01, 4.0)})
     yield from (physics.OneCompartmentOral().defaults, physics.Observed("plasma", "V"), physics.OneCompartmentOral().physical[0])
     yield from (Ensemble(8), learned.Joint(("gut", "plasma"), ("u",), ("concentration",), 1))

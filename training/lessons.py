@@ -21,11 +21,13 @@ from training.people.mode import modes
 class Lesson:
     """Of `members` (k,), which have it in common: the measurements that teach, and the looks at what judges.
 
-    `taught`, the cohort whose likelihood is made small · at a look everyone's coordinates come from `known`, and `asked` is
-    scored, of those who judge, `judges` (k, N) · `every`: whether it is of all members, in their order.
+    `whole`, all that was measured · `taught`, the cohort whose likelihood is made small · at a look everyone's coordinates come
+    from `known`, and `asked` is scored, of those who judge, `judges` (k, N) · `every`: whether it is of all members, in their
+    order.
     """
 
     members: Tensor
+    whole: Cohort
     taught: Cohort
     known: Cohort
     asked: Cohort
@@ -79,7 +81,7 @@ def lessons(
     if objective.judged is None:
         at = objective.forecast_from
         known, asked = (cohort, cohort) if at is None else (cohort.until(at), cohort.after(at))
-        return Lessons(weights, everyone, (Lesson(all_of_them, cohort, known, asked, held_out, True),))
+        return Lessons(weights, everyone, (Lesson(all_of_them, cohort, cohort, known, asked, held_out, True),))
     judged = objective.judged.to(cohort.y.device)
     if judged.shape not in ((N, T), (M, N, T), (1, N, T)):
         raise ValueError(
@@ -105,7 +107,7 @@ def lessons(
         rest = [m for m in rest if m not in same]
         rows = torch.tensor(same, device=cohort.y.device)
         taught, asked = cohort.without(mask), cohort.only(mask)
-        parts.append(Lesson(rows, taught, taught, asked, judge[rows], len(same) == M))
+        parts.append(Lesson(rows, cohort, taught, taught, asked, judge[rows], len(same) == M))
     return Lessons(weights, everyone, tuple(parts))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hybrid import Dose, Schedule
 from hybrid.schedules.dose import as_float
 from physics import Administered, Backbone, LinearisedBackbone, LogNormalPopulation, Mechanism, OneCompartmentOral
 from physics.administered import linearised_of
@@ -148,7 +149,7 @@ class _Pooled:
         """None where there is nothing to learn from."""
         if any(len(r.channels) != 1 for r in records):
             return None
-        pairs = sum(int(r.scored.sum()) * len(r.schedule.doses) for r in records)
+        pairs = sum(int(r.scored.sum()) * len(_given(r.schedule)) for r in records)
         every = max(1, math.ceil(len(records) / _MOST_PEOPLE), math.ceil(pairs / _MOST_PAIRS))
         points: list[np.ndarray] = []  # person, y, factors of ka, ke, V, baseline, since
         given: list[np.ndarray] = []  # row, elapsed, duration, amount, gut
@@ -156,8 +157,8 @@ class _Pooled:
         for record in records[::every]:
             values = record.values[:, 0]
             good = record.scored & np.isfinite(values) & (values > 0)
-            doses = [d for d in record.schedule.doses if as_float(d.amount) > 0]
-            start = float(np.nan_to_num(record.baseline[0]))
+            doses = [one for one in _given(record.schedule) if as_float(one[0].amount) > 0]
+            start = 0.0 if record.schedule.anew else float(np.nan_to_num(record.baseline[0]))
             if not good.any() or (not doses and not start > 0):
                 continue
             effect = {p.name: _factor(record, powers.get(p.name, {})) for p in backbone.physical}
@@ -166,9 +167,9 @@ class _Pooled:
             rest = np.broadcast_to([effect["ka"], ke, effect["V"], start], (count, 4))
             points.append(np.column_stack([np.full(count, people), values[good], rest, t - record.schedule.start]))
             people += 1
-            for d in doses:
+            for d, known, gone in doses:
                 elapsed = t - as_float(d.arrival)
-                come = np.flatnonzero(elapsed > 0)
+                come = np.flatnonzero((elapsed > 0) & (t > known) & (t <= gone))
                 one = [as_float(d.duration), as_float(d.amount), float(d.state == backbone.states[0])]
                 given.append(np.column_stack([at + come, elapsed[come], np.broadcast_to(one, (len(come), 3))]))
             at += count
@@ -311,3 +312,20 @@ def _middle(
 def _huber(r: np.ndarray) -> float:
     size = np.abs(r)
     return float(np.where(size <= 1.0, 0.5 * r * r, size - 0.5).sum())
+
+
+_EARLIER = 60  # doses before a steady state: what is older says nothing of where a search begins
+
+
+def _given(schedule: Schedule) -> list[tuple[Dose, float, float]]:
+    """The doses, some of those that led to a steady state too, each with the times from which and up to which it is seen."""
+
+    def until(time: float) -> float:
+        return next((t for t in schedule.anew if t > time), np.inf)
+
+    found = [(d, -np.inf, until(as_float(d.time))) for d in schedule.arriving]
+    for one in schedule.steady:
+        for k in range(1, _EARLIER + 1):
+            dose = Dose(one.state, one.time - k * one.every, one.amount, min(one.duration, k * one.every))
+            found.append((dose, one.time, until(one.time)))
+    return found

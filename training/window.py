@@ -116,6 +116,7 @@ def windows(
     require_number(count, "windows: count", least=1.0, whole=True)
     count = int(count)
     require_choice(by, ("time", "steps"), "windows: by")
+    segments.require_unbroken("windows", "fit such records by fit or fit_population, or give each stretch a record of its own")
     K = segments.dt.shape[1]
     busy = (segments.dt > 0) | (segments.jump != 0).any(-1)
     steps = torch.arange(1, K + 1, device=segments.dt.device)

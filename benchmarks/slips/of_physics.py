@@ -13,7 +13,7 @@ from physics import (
     LogNormalPopulation,
     MixedPopulation,
     OneCompartmentOral,
-    Power,
+    PowerOf,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
@@ -32,7 +32,7 @@ def rows() -> dict[str, Call]:
     none = torch.zeros(1, 2, 0, dtype=D)
     mixed = MixedPopulation(
         w.backbone, {"ka": LogNormal(0.5), "ke": LogNormal(0.3), "V": LogitNormal(0.4)}, correlated=[("ke", "V")],
-        covariates={"ke": [Power("WT", 70.0, 0.5, unit="kg")]})
+        covariates={"ke": [PowerOf("WT", 70.0, 0.5, unit="kg")]})
     populations = {
         **{"LogNormalPopulation": w.population, "MixedPopulation": mixed, "SharedPopulation": shared, "VanCauterPopulation": vcp},
         **{"MarshPopulation": physics.MarshPopulation(), "SchniderPopulation": physics.SchniderPopulation()},
@@ -49,19 +49,20 @@ def rows() -> dict[str, Call]:
         }
     return of("physics", {
         **asked,
-        "Categorical": lambda: (physics.Categorical, {
+        "CategoryOf": lambda: (physics.CategoryOf, {
             "covariate": "SEX", "levels": {0.0: 0.0, 1.0: -0.2}, "unit": "1", "learn": True}),
-        "Exponential": lambda: (physics.Exponential, {
+        "ExponentialOf": lambda: (physics.ExponentialOf, {
             "covariate": "AGE", "reference": 40.0, "slope": -0.01, "unit": "a", "learn": True}),
-        "Linear": lambda: (physics.Linear, {"covariate": "AGE", "reference": 40.0, "slope": -0.01, "unit": "a", "learn": True}),
-        "Power": lambda: (Power, {"covariate": "WT", "reference": 70.0, "exponent": 0.75, "unit": "kg", "learn": False}),
+        "LinearOf": lambda: (physics.LinearOf, {
+            "covariate": "AGE", "reference": 40.0, "slope": -0.01, "unit": "a", "learn": True}),
+        "PowerOf": lambda: (PowerOf, {"covariate": "WT", "reference": 70.0, "exponent": 0.75, "unit": "kg", "learn": False}),
         "LogNormal": lambda: (LogNormal, {"spread": 0.3}),
         "LogitNormal": lambda: (LogitNormal, {"spread": 0.3}),
         "Normal": lambda: (physics.Normal, {"spread": 2.0}),
         "MixedPopulation": lambda: (MixedPopulation, {
             "parameters": w.backbone, "effects": {"ka": LogNormal(0.5), "ke": LogNormal(0.3), "V": LogitNormal(0.4)},
             "correlated": [("ke", "V")], "omega": {("ke", "V"): 0.02},
-            "covariates": {"ke": [Power("WT", 70.0, 0.5, unit="kg")]}, "learn_spread": True}),
+            "covariates": {"ke": [PowerOf("WT", 70.0, 0.5, unit="kg")]}, "learn_spread": True}),
         "MixedPopulation.theta": lambda: (mixed.theta, {"eta": eta, "covariates": dict(cov)}),
         "MixedPopulation.log_prior": lambda: (mixed.log_prior, {"eta": eta}),
         "Defaults": lambda: (physics.Defaults, {

@@ -130,6 +130,7 @@ def rows() -> dict[str, Call]:
         "Windows.back": lambda: (cut.back, {"states": torch.zeros(1, 2 * N, cut.segments.segment.shape[1], 2, dtype=D)}),
         "at_ends": lambda: (training.at_ends, {"model": model, "cohort": cohort, "personal": known.mode}),
         "at_times": lambda: (training.at_times, {"cohort": cohort, "conditions": given, "times": cohort.times}),
+        "best_of": lambda: (training.best_of, {"fitted": training.last(training.fit(**fit)), "people": 3.0, "within": 0.1}),
         "beta_nll": lambda: (training.beta_nll, {"beta": 0.5}),
         "convergence": lambda: (training.convergence, {
             "model": model, "personal": known, "people": cohort.ids, "weights": ones,
@@ -178,6 +179,7 @@ def rows() -> dict[str, Call]:
         "Search": lambda: (training.Search, dict(search)),
         "sensitivity": Call(lambda: (training.sensitivity, {"model": model, "conditions": given, "personal": known.mode,
                                                             "solver": solver}), dear=True),
+        "several": lambda: (training.several, {"model": model, "count": 2, "generator": generator(), "spread": 3.0}),
         "shoot": Call(lambda: (training.shoot, {
             "model": model, "cohort": cohort, "objective": training.Objective(weights=ones, stability=penalty), "search": once,
             "looks": training.Looks(), "count": 2, "by": "time", "personal": known.mode, "starts": None, "scale": None,

@@ -56,7 +56,7 @@ _LIMIT_OF = (
 _CLAIMS = ("Certificate", "RegionalRate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
 
 TAKEN: Mapping[str, Mapping[str, Reasons]] = {
-    "physics.Categorical": {"levels": {"a number for a name": "a further category, and its number"}},
+    "physics.CategoryOf": {"levels": {"a number for a name": "a further category, and its number"}},
     "physics.MixedPopulation": {"omega": {"an empty list": "no covariance is known"}},
     "physics.LogNormalPopulation": {"spread": {"None in it": "that parameter is shared and learned"}},
     "physics.SharedPopulation": {"learned": {"True": "all of them are"}},

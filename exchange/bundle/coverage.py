@@ -113,6 +113,7 @@ def outside_box(claim: RegionalRate, model: HybridModel, subjects: Sequence[Subj
     levels = None if inputs is None else Inputs(inputs["lower"], inputs["upper"])
     states, units = model.backbone.states, model.backbone.state_units
     for who in subjects:
+        found += _of_restarts(who, model, "rate")
         boluses, _ = _arrivals(who.schedule, tuple(states))
         if model.delivery:  # the start alone: nobody knows here what of a dose is there then
             boluses = []
@@ -198,6 +199,7 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
     """Starts, boluses and infusions of one person; `inputs` hold the doses that are covered, None where none are."""
     backbone = model.backbone
     time_unit, states, units = backbone.time_unit, backbone.states, backbone.state_units
+    yield from _of_restarts(who, model, "certificate")
     boluses, infused = _arrivals(who.schedule, tuple(states))
     for much, state, time in infused:
         unit = units[states.index(state)]
@@ -264,6 +266,15 @@ def _of_doses(who: Subject, model: HybridModel, start: _Ball | _Whole, inputs: I
         )
 
 
+def _of_restarts(who: Subject, model: HybridModel, claim: str) -> Iterator[Outside]:
+    """Resets and steady states, at which a trajectory begins anew where no claim has looked."""
+    unit, given = model.backbone.time_unit, who.schedule
+    for what, times in (("reset", given.resets), ("in a steady state of earlier doses", tuple(s.time for s in given.steady))):
+        if times:
+            words = f"is {what} at {times[0]:g} {unit}, and the {claim} covers trajectories that go on from their start"
+            yield Outside(who.id, "start", words)
+
+
 def _of_inputs(
     who: Subject, model: HybridModel, inputs: Inputs | None, claim: str = "certificate"
 ) -> Iterator[Outside]:
@@ -284,7 +295,7 @@ def _arrivals(
     """The boluses by time, those of one time together (n,), and the infusions as amount, compartment and time; none of 0."""
     boluses: dict[float, Array] = {}
     infused = []
-    for dose in schedule.doses:
+    for dose in schedule.arriving:
         amount, time = as_float(dose.amount), as_float(dose.arrival)
         if amount == 0.0:
             continue

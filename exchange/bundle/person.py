@@ -10,6 +10,7 @@ import numpy as np
 from exchange.files.json_parts import listed, mapping, number, only
 from hybrid import Dose, Schedule, Signal
 from hybrid.schedules.dose import as_float
+from hybrid.schedules.steady import Steady
 from physics.arguments import quote, require_kind, require_number, require_text
 from physics.glance import Summary, glance
 from training.people import Cohort
@@ -17,7 +18,8 @@ from training.people.records import LONGEST_ID
 
 # what each part holds, and nothing else: a word that this program does not know may change what all the others mean
 _PERSON = ({"id", "schedule", "covariates", "baseline"}, {"until"})
-_SCHEDULE = ({"start", "doses", "inputs"}, set[str]())
+_SCHEDULE = ({"start", "doses", "inputs"}, {"resets", "steady"})
+_STEADY = ("state", "time", "amount", "every", "duration", "added")
 _SIGNAL = ({"times", "values", "kind"}, set[str]())
 
 
@@ -90,7 +92,14 @@ def written(person: Person) -> dict[str, Any]:
         name: {"times": list(s.times), "values": list(s.values), "kind": s.kind}
         for name, s in sorted(person.schedule.inputs.items())
     }
-    schedule = {"start": person.schedule.start, "doses": doses, "inputs": inputs}
+    schedule: dict[str, Any] = {"start": person.schedule.start, "doses": doses, "inputs": inputs}
+    if person.schedule.resets:
+        schedule["resets"] = list(person.schedule.resets)
+    if person.schedule.steady:
+        schedule["steady"] = [
+            {name: as_float(one.amount) if name == "amount" else getattr(one, name) for name in _STEADY}
+            for one in person.schedule.steady
+        ]
     return {
         "id": person.id,
         "schedule": schedule,
@@ -109,6 +118,10 @@ def read(value: Mapping[str, Any]) -> Person:
         doses=tuple(Dose(**d) for d in listed(given["doses"], "doses")),
         inputs={k: Signal(**only(s, *_SIGNAL, f"the input {quote(k)}")) for k, s in signals.items()},
         start=given["start"],
+        resets=tuple(number(t) for t in listed(given.get("resets", []), "resets")),
+        steady=tuple(
+            Steady(**only(s, set(_STEADY), set(), "a steady state")) for s in listed(given.get("steady", []), "steady")
+        ),
     )
     covariates = {str(k): number(v) for k, v in value["covariates"].items()}
     if not isinstance(value["id"], str) or len(value["id"]) > LONGEST_ID:

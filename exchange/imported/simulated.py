@@ -121,6 +121,7 @@ def _driven(about: Described, schedule: Schedule | None) -> dict[int, tuple[NDAr
     found: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     if schedule is None:
         return found
+    schedule.require_unbroken("simulated_records", "an FMU of others knows neither; simulate each stretch as a person of its own")
     for name, signal in schedule.inputs.items():
         one = about.one(name, ("inputs",), "simulated_records: the schedule drives")
         if signal.kind != "held" and len(signal.times) > 1:

@@ -22,6 +22,8 @@ def write_table(records: Sequence[Record], path: str | os.PathLike[str], *, repl
     people = require_records(records, "write_table: records")
     require_path(path, "write_table: path", "write_table(records, 'table.csv')")
     require_flag(replace, "write_table: replace")
+    for one in people:
+        one.schedule.require_unbroken(f"write_table: record {one.id}", "write each stretch as a person of its own")
     target = Path(path)
     if not replace and (target.exists() or target.is_symlink()):
         raise ValueError(f"{target}: exists; give another path, or say that it is to be replaced, replace=True")

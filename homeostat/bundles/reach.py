@@ -240,6 +240,7 @@ def _grid(schedule: Schedule, end: float) -> list[float]:
     jumps = [as_float(d.arrival) for d in schedule.doses]
     jumps += [as_float(d.arrival) + as_float(d.duration) for d in schedule.doses]
     jumps += [t for signal in schedule.inputs.values() for t in signal.times]
+    jumps += [*schedule.resets, *(one.time for one in schedule.steady)]
     edges = sorted({start, *(t for t in jumps if start <= t < end), end})
     octaves = np.arange(max(8, min(AFTER, MOST // len(edges))))
     parts = np.exp2(-octaves * (SPAN / len(octaves)))[:-1]  # of a stretch: from all of it to 2^−SPAN

@@ -22,7 +22,7 @@ from physics import (
     MixedPopulation,
     Normal,
     Population,
-    Power,
+    PowerOf,
     SharedPopulation,
 )
 from physics.glance import glance
@@ -156,7 +156,7 @@ def _population(backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[A
             for p in backbone.physical
         },
         covariates={
-            parameter: [Power(name, float(given[0]), float(given[1]), *given[2:3]) for name, given in by.items()]
+            parameter: [PowerOf(name, float(given[0]), float(given[1]), *given[2:3]) for name, given in by.items()]
             for parameter, by in powers.items()
         },
         learn_spread=False,

@@ -12,6 +12,7 @@ from hybrid.cutting.delivered import Doses, require_said
 from hybrid.cutting.given_rows import require_cuttable, require_rows
 from hybrid.cutting.knots import Given, Knots, Moments
 from hybrid.cutting.mesh import Mesh
+from hybrid.cutting.restarts import Restarts
 from hybrid.cutting.segments import Segments
 from hybrid.derivative import array_of
 from hybrid.many_rows import Rows
@@ -79,9 +80,10 @@ def _cut(
     bends = [_bends(schedules, name, begin, end) for name in inputs]
     read = Moments.plain(seen.row, when) if mesh.observed else Moments.plain(everyone, end)
     starts, ending = Moments.plain(everyone, begin), given.ends.chosen(within)
+    emptied, settled = _anew(schedules, end)
     # in this order those of one time, as far as they carry gradients, follow one another
-    parts = [(starts, True), (read, False), (given.begins, True), (ending, True), *((b, True) for b in bends)]
-    knots, (_, of_read, of_begin, of_end, *_) = Knots.of(N, parts)
+    parts = [(starts, True), (read, False), (given.begins, True), (ending, True), (emptied, True), (settled, True)]
+    knots, (_, of_read, of_begin, of_end, of_reset, of_steady, *_) = Knots.of(N, [*parts, *((b, True) for b in bends)])
 
     # every edge is the share f of the way from the knot `left` to the next
     cuts, inner = knots.parts(mesh)
@@ -111,6 +113,12 @@ def _cut(
 
     # an edge is the segment that it opens, less one for each person before
     jump, rate = _doses(given, at[of_begin] - given.who, _finish(given, within, at[of_end], segments), segments.size, n)
+    restarts = Restarts.of(
+        (emptied.who, at[of_reset] - edges.begin[emptied.who]),
+        (settled.who, at[of_steady] - edges.begin[settled.who]),
+        [one for s, last in zip(schedules, end, strict=True) for one in s.steady if one.time < last],
+        states,
+    )
     plain = array_of(grid)
     u0 = _inputs(schedules, inputs, plain[opening], segments.row, "right")
     u1 = _inputs(schedules, inputs, plain[opening + 1], segments.row, "left")
@@ -142,7 +150,19 @@ def _cut(
         segment=_table(torch.from_numpy(segment), seen),
         fraction=_table(fraction, seen),
         meshed=mesh.step is not None,
+        restarts=restarts,
     )
+
+
+def _anew(schedules: Sequence[Schedule], end: np.ndarray) -> tuple[Moments, Moments]:
+    """When people's records are reset and when they are in a steady state, before their last observation."""
+    found = []
+    for times in ([s.resets for s in schedules], [[one.time for one in s.steady] for s in schedules]):
+        who = np.repeat(np.arange(len(schedules)), [len(t) for t in times])
+        at = np.array([t for own in times for t in own], dtype=np.float64)
+        there = at < end[who] if len(at) else np.zeros(0, dtype=bool)
+        found.append(Moments.plain(who[there], at[there]))
+    return found[0], found[1]
 
 
 def _table(

@@ -137,6 +137,10 @@ def delivered(
         )
     N, D = given.time.shape
     n = segments.jump.shape[-1]
+    segments.require_unbroken(
+        "a model whose θ says how doses arrive (a lag, a share, a rate)", "write each stretch as a record of its own, "
+        "and doses in full"
+    )
     require_shape(theta, "delivered: theta", N, "q", write="model.theta(personal, covariates)[m]", like=segments.dt)
     arrives, lasts, amount, slow = _arrivals(given, delivery, theta, n)
     fixed, ends = given.fixed, given.edges

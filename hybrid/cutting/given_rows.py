@@ -65,7 +65,7 @@ def require_cuttable(
         and bool(np.isfinite(flat).all())
         and not falls.any()
         and all(s.inputs.keys() == driving for s in schedules)
-        and {d.state for s in schedules for d in s.doses} <= there
+        and all(s.compartments <= there for s in schedules)
     ):
         return
     for i, (schedule, when) in enumerate(zip(schedules, times, strict=True)):
@@ -81,7 +81,7 @@ def of_record(index: int, people: int, error: Exception) -> str:
 
 
 def _require(schedule: Schedule, when: np.ndarray, states: tuple[str, ...], inputs: tuple[str, ...]) -> None:
-    unknown = {d.state for d in schedule.doses} - set(states)
+    unknown = schedule.compartments - set(states)
     if unknown:
         raise ValueError(f"a dose goes into {quote(sorted(unknown))}; the compartments are {list(states)}")
     if schedule.inputs.keys() != set(inputs):

@@ -88,6 +88,7 @@ class Interval:
     def at(segments: Segments, k: int) -> "Interval":
         """Everyone's segment k."""
         require_kind(segments, Segments, "Interval.at: segments", "conditions.segments")
+        segments.require_unbroken("Interval.at", "follow each stretch as a record of its own")
         require_number(k, "Interval.at: k, a segment,", least=0.0, most=segments.dt.shape[1] - 1.0, whole=True)
         s = segments
         return Interval(s.dt[:, k], s.jump[:, k], s.rate[:, k], s.u0[:, k], s.u1[:, k], s.start[:, k], s.meshed)

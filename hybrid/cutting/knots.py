@@ -72,8 +72,8 @@ class Given:
         states: tuple[str, ...],
     ) -> "Given":
         """What arrives before each person's last observation: after that nothing is read."""
-        doses = [d for s in schedules for d in s.doses]
-        who = np.repeat(np.arange(len(schedules)), [len(s.doses) for s in schedules])
+        doses = [d for s in schedules for d in s.arriving]
+        who = np.repeat(np.arange(len(schedules)), [len(s.arriving) for s in schedules])
         numbers = [[d.time for d in doses], [d.lag for d in doses], [d.duration for d in doses]]
         if all(set(map(type, column)) <= _PLAIN for column in numbers):
             time, lag, duration = np.array(numbers, dtype=np.float64)

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from hybrid.cutting.pieces import Pieces
+from hybrid.cutting.restarts import Restarts
 from hybrid.derivative import constant, varies
 from physics.arguments import require_number, require_people, require_shape
 from physics.glance import glance
@@ -54,10 +56,22 @@ class Segments:
     fraction: Tensor
     meshed: bool = False
     apart: bool = False
+    restarts: Restarts | None = None
     doses: Said | None = None
     delivered: bool = False
 
     __repr__, _repr_html_ = glance()
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """What lies between the restarts of records that have some."""
+        return Pieces.of(self)
+
+    @cached_property
+    def in_pieces(self) -> "Segments":
+        """A row for each of `pieces`."""
+        made: dict[str, Any] = self.pieces.rows
+        return replace(self, **made, restarts=None)
 
     @cached_property
     def longest(self) -> Tensor:  # (N,)
@@ -172,18 +186,37 @@ class Segments:
         """The boundary, 0…K, at which each observation is read, where the records are cut at them."""
         return self.segment + (self.fraction > 0).long()
 
+    @cached_property
+    def without_mesh(self) -> "Segments | None":
+        """The same without the cuts of a mesh, where a solver that needs none has put it (`hybrid.solve.unmesh.whole`)."""
+        return None
+
     def people(self, index: Tensor) -> "Segments":
         """The same for the chosen records, with repeats."""
         require_people(index, self.dt.shape[0], "Segments.people: index")
         doses = None if self.doses is None else self.doses.people(index)
-        return replace(self, **{name: getattr(self, name)[index] for name in _TENSORS}, doses=doses)
+        restarts = None if self.restarts is None else self.restarts.people(index)
+        chosen: dict[str, Any] = {name: getattr(self, name)[index] for name in _TENSORS}
+        found = replace(self, **chosen, doses=doses, restarts=restarts)
+        if self.without_mesh is not None:
+            found.__dict__["without_mesh"] = self.without_mesh.people(index)
+        return found
 
     def to(self, like: Tensor) -> "Segments":
         """The same in the dtype and on the device of `like`."""
         require_shape(like, "Segments.to: like", ..., write="cohort.y, or another tensor of the type and device wanted")
         moved: dict[str, Any] = {name: getattr(self, name).to(like) for name in _TENSORS if name != "segment"}
         doses = None if self.doses is None else self.doses.to(like)
-        return replace(self, **moved, segment=self.segment.to(like.device), doses=doses)
+        restarts = None if self.restarts is None else self.restarts.to(like)
+        return replace(self, **moved, segment=self.segment.to(like.device), doses=doses, restarts=restarts)
+
+    def require_unbroken(self, name: str, cure: str) -> None:
+        """Raise `ValueError`, beginning with `name`, where anybody's record has a reset or a steady state in it."""
+        if self.restarts is not None:
+            raise ValueError(
+                f"{name}: a record has a reset or a steady state (Schedule.resets, Schedule.steady), at which what was before is "
+                f"forgotten, and here people are followed in one piece; {cure}"
+            )
 
     def read(
         self,
@@ -249,6 +282,7 @@ class Segments:
 
         Law: cutting changes no solution; gradients with respect to lengths, jumps, rates and inputs are kept.
         """
+        self.require_unbroken("Segments.refine", "solve by a Problem, rollout or simulate, which take such records apart")
         N = self.dt.shape[0]
         require_shape(segment, "Segments.refine: segment", N, "L", write="whole numbers", whole=True, like=self.dt)
         if segment.device.type == "cpu" and not bool(((segment >= 0) & (segment < self.dt.shape[1])).all()):
@@ -282,4 +316,5 @@ class Segments:
         )
 
 
-_TENSORS = tuple(f.name for f in fields(Segments) if f.name not in ("meshed", "apart", "doses", "delivered"))
+_KEPT = ("meshed", "apart", "doses", "delivered", "restarts")
+_TENSORS = tuple(f.name for f in fields(Segments) if f.name not in _KEPT)

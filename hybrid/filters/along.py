@@ -99,6 +99,7 @@ def along(
     """
     require_kind(filter, Filter, "along: filter", "UKF(Followed.of(model, people))")
     require_kind(segments, Segments, "along: segments", "cohort.conditions.segments")
+    segments.require_unbroken("along", "follow each stretch as a record of its own, or fit such people by fit_population")
     require_choice(keep, ("last", "filtered", "all"), "along: keep")
     people = filter.people
     require_believed(people, start, "along")

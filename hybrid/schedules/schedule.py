@@ -1,8 +1,10 @@
 """What is done to one person: doses, infusions and input signals, and `do`, the question "what if we did this?"."""
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from hybrid.schedules.dose import Dose, as_float, no_earlier, slack
 from hybrid.schedules.schedule_text import parse_schedule
 from hybrid.schedules.signal import Signal
+from hybrid.schedules.steady import Steady
 from physics.arguments import quote, require_callable, require_kind, require_number, require_text
 from physics.glance import Summary, brief, glance
 
@@ -20,9 +23,12 @@ def _summary(schedule: Any) -> Summary:
         into.setdefault(dose.state, []).append(dose)
     doses = ", ".join(f"{state} ({len(given)})" for state, given in into.items())
     inputs = f"; inputs {', '.join(schedule.inputs)}" if schedule.inputs else ""
+    inputs += f"; emptied {len(schedule.resets)} times" if schedule.resets else ""
     return f"Schedule from {schedule.start:g}: {f'doses into {doses}' if doses else 'no doses'}{inputs}", [
         *((f"into {state}", tuple(_words(dose) for dose in given)) for state, given in into.items()),
         *schedule.inputs.items(),
+        ("emptied at", ", ".join(brief(t) for t in schedule.resets)),
+        ("steady", tuple(_settled_words(one) for one in schedule.steady) or None),
     ]
 
 
@@ -33,9 +39,19 @@ def _words(dose: Dose) -> str:
     return f"{brief(dose.amount)} at {brief(dose.time)}{slowly}{late}"
 
 
+def _settled_words(one: Steady) -> str:
+    slowly = f" over {brief(one.duration)}" if one.duration else ""
+    return f"{brief(one.amount)} into {one.state} every {brief(one.every)}{slowly}, at {brief(one.time)}{', added' * one.added}"
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Everything done to one person: `doses`, `inputs` by name, and `start`, the time at which the record begins.
+
+    `resets`: times at which everything is as if nothing had ever been given: the model's own start of somebody of whom nothing
+    was measured. Infusions that run then end, and what was given before and has yet to arrive does not. `steady`: steady states
+    that are reached at a time without the doses that led there. At one time observations come first, then a reset, then steady
+    states, then doses.
 
     Law: `do` keeps everything that it does not name, and with `since` everything before that time; cutting an infusion in two
     changes nothing; what is simulated up to t and from there on by `since(t)` is what is simulated at once. A dose that comes
@@ -45,6 +61,8 @@ class Schedule:
     doses: tuple[Dose, ...] = ()
     inputs: Mapping[str, Signal] = field(default_factory=dict)
     start: float = 0.0
+    resets: tuple[float, ...] = ()
+    steady: tuple[Steady, ...] = ()
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -68,6 +86,71 @@ class Schedule:
                 f"schedule starts at {self.start:g} and a dose into {early[0].state} is at {as_float(early[0].time):g}; "
                 "start the record earlier or leave the dose out"
             )
+        self._require_anew()
+
+    def _require_anew(self) -> None:
+        """Resets and steady states, sorted, none of them before the start, and none that another of its time undoes."""
+        if isinstance(self.resets, str | Mapping | set) or not isinstance(self.resets, Iterable):
+            raise ValueError(f"schedule: resets is a list of times, and is {quote(self.resets)}; write resets=(168.0,)")
+        resets = tuple(self.resets)
+        for time in resets:
+            require_number(time, "schedule: each of resets, a time,")
+        object.__setattr__(self, "resets", tuple(sorted({as_float(time) for time in resets})))
+        if isinstance(self.steady, str | Mapping | set) or not isinstance(self.steady, Steady | Iterable):
+            raise ValueError(
+                f"schedule: steady is a list of steady states, and is {quote(self.steady)}; write "
+                "steady=(Steady('gut', 0.0, 320.0, every=24.0),)"
+            )
+        steady = (self.steady,) if isinstance(self.steady, Steady) else tuple(self.steady)
+        for one in steady:
+            require_kind(one, Steady, "schedule: each of steady", "Steady('gut', 0.0, 320.0, every=24.0)")
+        object.__setattr__(self, "steady", tuple(sorted(steady, key=lambda one: (one.time, one.added))))
+        replacing = [one.time for one in self.steady if not one.added]
+        twice = next((t for t, after in itertools.pairwise(replacing) if t == after), None)
+        if twice is not None:
+            raise ValueError(
+                f"schedule: two steady states replace what is there at {twice:g}, and the second would undo the first; write "
+                "added=True for it"
+            )
+        early = [t for t in (*self.resets, *(one.time for one in self.steady)) if t < self.start]
+        if early:
+            raise ValueError(
+                f"schedule starts at {self.start:g}, and a reset or a steady state is at {early[0]:g}; start the record earlier "
+                "or leave it out"
+            )
+
+    @cached_property
+    def compartments(self) -> frozenset[str]:
+        """Where anything is given: doses, and those that led to a steady state."""
+        return frozenset({*(dose.state for dose in self.doses), *(one.state for one in self.steady)})
+
+    def require_unbroken(self, name: str, cure: str) -> None:
+        """Raise `ValueError`, beginning with `name`, where there is a reset or a steady state, for who has no place for one."""
+        if self.resets or self.steady:
+            what, when = ("a reset", self.resets[0]) if self.resets else ("a steady state", self.steady[0].time)
+            raise ValueError(f"{name}: the schedule has {what} at {when:g}, which has no place here; {cure}")
+
+    @cached_property
+    def anew(self) -> tuple[float, ...]:
+        """The times, ascending, at which what was before is forgotten: resets, and steady states that replace what is there."""
+        return tuple(sorted({*self.resets, *(one.time for one in self.steady if not one.added)}))
+
+    @cached_property
+    def arriving(self) -> tuple[Dose, ...]:
+        """The doses as far as they arrive before everything begins anew, in their order: infusions end there, and what was given
+        and had yet to arrive does not.
+        """
+        if not self.anew:
+            return self.doses
+        found = []
+        for dose in self.doses:
+            given, begin = as_float(dose.time), as_float(dose.arrival)
+            after = next((t for t in self.anew if t > given), None)
+            if after is None:
+                found.append(dose)
+            elif begin < after:
+                found.append(_until(replace(dose, time=dose.arrival, lag=0.0), after, 0.0) if not dose.bolus else dose)
+        return tuple(found)
 
     def do(
         self,
@@ -134,6 +217,10 @@ class Schedule:
             require_kind(dose, Dose, "added: each dose", 'added(Dose("gut", 0.0, 320.0))')
         return replace(self, doses=_sorted([*self.doses, *doses]))
 
+    def begun_anew(self, *, resets: Sequence[float] = (), steady: Sequence[Steady] = ()) -> "Schedule":
+        """The same with these resets and steady states besides."""
+        return replace(self, resets=(*self.resets, *resets), steady=(*self.steady, *steady))
+
     def since(self, time: float) -> "Schedule":
         """What arrives and drives from `time` on, on the same clock: later doses, the rest of a running infusion, the inputs.
 
@@ -145,7 +232,7 @@ class Schedule:
         """
         time, near = self._from(time, "since")
         rest = []
-        for dose in self.doses:
+        for dose in self.arriving:
             begin = as_float(dose.arrival)
             if dose.modelled and as_float(dose.time) < time - near:
                 raise ValueError(_unknown("since", dose, time))
@@ -155,7 +242,14 @@ class Schedule:
             elif not dose.bolus and begin + as_float(dose.duration) > time + near:
                 left = dose.arrival + dose.duration - time
                 rest.append(Dose(dose.state, time, dose.amount * (left / dose.duration), left))
-        return Schedule(_sorted(rest), {name: signal.since(time) for name, signal in self.inputs.items()}, time)
+        inputs = {name: signal.since(time) for name, signal in self.inputs.items()}
+        return Schedule(_sorted(rest), inputs, time, *self._anew_since(time))
+
+    def _anew_since(self, time: float) -> tuple[tuple[float, ...], tuple[Steady, ...]]:
+        """The resets and steady states from `time` on."""
+        near = self._slack(time)
+        resets = tuple(max(t, time) for t in self.resets if t >= time - near)
+        return resets, tuple(replace(one, time=max(one.time, time)) for one in self.steady if one.time >= time - near)
 
     def onwards(self, time: float, change: Callable[["Schedule"], "Schedule"]) -> "Schedule":
         """The same with `change` made to what is given from `time` on; what was given before stays.
@@ -178,7 +272,8 @@ class Schedule:
             elif not dose.bolus and as_float(dose.time) + as_float(dose.duration) > time + near:
                 left = dose.time + dose.duration - time
                 later.append(replace(dose, time=time, amount=dose.amount * (left / dose.duration), duration=left))
-        before = Schedule(_sorted(later), {name: signal.since(time) for name, signal in self.inputs.items()}, time)
+        inputs = {name: signal.since(time) for name, signal in self.inputs.items()}
+        before = Schedule(_sorted(later), inputs, time, *self._anew_since(time))
         after = change(before)
         require_kind(after, Schedule, "onwards: what change gives back", "lambda later: later.do(…)")
         early = [d for d in after.doses if as_float(d.time) < time - near]
@@ -205,7 +300,14 @@ class Schedule:
             if d.modelled and d.state not in alike:
                 raise ValueError(_unknown("onwards", d, time))
         new = [no_earlier(d, time) for d in after.doses if d.state not in alike]
-        return replace(self, doses=_sorted([*past, *new]), inputs=inputs)
+        first = time - near
+        return replace(
+            self,
+            doses=_sorted([*past, *new]),
+            inputs=inputs,
+            resets=(*(t for t in self.resets if t < first), *after.resets),
+            steady=(*(one for one in self.steady if one.time < first), *after.steady),
+        )
 
     def _from(self, time: float, name: str) -> tuple[float, float]:
         """The time as a plain number, no earlier than the start, and how far from it another is the same."""

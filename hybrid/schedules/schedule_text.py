@@ -12,6 +12,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 from hybrid.schedules.dose import Dose, as_float, slack
 from hybrid.schedules.schedule_tokens import TOKEN, Reader, ScheduleTextError, Token
 from hybrid.schedules.signal import Signal
+from hybrid.schedules.steady import Steady
 from physics import Backbone
 
 EXAMPLES = (
@@ -23,17 +24,20 @@ EXAMPLES = (
     "set glucose = 5.0 @ 0, 9.1 @ 30 linear",
     "set glucose = 5.0 @ 0, 9.1 @ 30 held; set basal = 0.4",
     "from 12 h: clear plasma; dose 50 mg -> gut @ 14",
+    "steady 100 mg -> gut @ 0 every 24 h; dose 100 mg -> gut @ 0; reset @ 72 h",
 )
 
 GRAMMAR = """\
 schedule  = statements { ";" "from" time ":" statements }
 statements = statement { ";" statement }
-statement = dose | scale | split | clear | set | nothing
+statement = dose | scale | split | clear | set | reset | steady | nothing
 dose      = "dose" amount "->" state "@" time [ "every" duration "x" count ] [ "over" ( duration | "duration" | "rate" ) ]
 scale     = "scale" state "by" number
 split     = "split" state "in" count "every" duration
 clear     = "clear" state
 set       = "set" input "=" value [ "@" time ] { "," value "@" time } [ "linear" | "held" ]
+reset     = "reset" "@" time
+steady    = "steady" amount "->" state "@" time "every" duration [ "over" duration ] [ "added" ]
 amount, value, time, duration = number [ unit ]
 
 dose   replaces the doses into that compartment; several dose statements into one compartment add up.
@@ -43,6 +47,9 @@ scale  multiplies every dose into the compartment; split cuts each into equal on
 clear  takes the doses into the compartment away.
 set    replaces an input signal: linear between its points (default), or held from each to the next. One value
        without a time holds throughout.
+reset  makes everything at that time as if nothing had ever been given, before a dose of the same time.
+steady puts the state at that time where the same dose every so often, for ever, has brought it, just before the next one is
+       given (which a dose statement says). added: on top of what is there, in a linear model.
 from   begins what is done from that time on: what was given before stays, and an infusion that runs is cut there where a
        statement after it names its compartment. It holds for all statements up to the next from.
 What is not named stays as it is. Units may be left out; typed, they must be the model's own. Names with other signs
@@ -51,8 +58,8 @@ than letters, digits and _ stand in double quotes.
 examples
 """ + "\n".join(f"  {example}" for example in EXAMPLES)
 
-_STATEMENTS = ("dose", "scale", "split", "clear", "set")
-_KEYWORDS = ("every", "over", "x", "×", "by", "in", "linear", "held", "from", *_STATEMENTS)
+_STATEMENTS = ("dose", "scale", "split", "clear", "set", "reset", "steady")
+_KEYWORDS = ("every", "over", "added", "x", "×", "by", "in", "linear", "held", "from", *_STATEMENTS)
 _MOST = 10_000  # more doses than this are a slip
 
 S = TypeVar("S", bound="Given")
@@ -67,7 +74,12 @@ class Given(Protocol):
     def doses(self) -> Sequence[Dose]: ...
     @property
     def inputs(self) -> Mapping[str, Signal]: ...
+    @property
+    def resets(self) -> tuple[float, ...]: ...
+    @property
+    def steady(self) -> tuple[Steady, ...]: ...
     def into(self, state: str) -> Sequence[Dose]: ...
+    def begun_anew(self: S, *, resets: Sequence[float] = (), steady: Sequence[Steady] = ()) -> S: ...
     def do(self: S, *changes: Mapping[str, Sequence[Dose]], inputs: Mapping[str, Signal] | None = None) -> S: ...
     def added(self: S, *doses: Dose) -> S: ...
     def scaled(self: S, state: str, factor: float) -> S: ...
@@ -123,6 +135,12 @@ def format_schedule(schedule: Given, *, units: Mapping[str, str] | None = None) 
         statement += f" @ {amount(as_float(dose.arrival), 'time')}"
         slowly = f" over {amount(as_float(dose.duration), 'time')}" if not dose.bolus else ""
         parts.append(statement + (f" over {dose.modelled}" if dose.modelled else slowly))
+    for one in schedule.steady:
+        statement = f"steady {amount(as_float(one.amount), one.state)} -> {_name_text(one.state)} @ {amount(one.time, 'time')}"
+        statement += f" every {amount(one.every, 'time')}"
+        statement += f" over {amount(one.duration, 'time')}" if one.duration else ""
+        parts.append(statement + (" added" if one.added else ""))
+    parts += [f"reset @ {amount(time, 'time')}" for time in schedule.resets]
     for name, signal in schedule.inputs.items():
         points = [f"{amount(v, name)} @ {amount(t, 'time')}" for t, v in zip(signal.times, signal.values, strict=True)]
         parts.append(f"set {_name_text(name)} = {', '.join(points)} {signal.kind}")
@@ -254,6 +272,8 @@ class _Parser(Generic[S]):
             "split": self._split,
             "clear": self._clear,
             "set": self._set,
+            "reset": self._reset,
+            "steady": self._steady,
         }.get(token.text if token.kind == "word" else "")
         if act is None:
             begins = ", ".join(_STATEMENTS)
@@ -270,7 +290,29 @@ class _Parser(Generic[S]):
         except ValueError as error:  # what a schedule itself refuses, such as an amount that overflows
             self.read.fail(token, str(error))
 
-    def _dose(self) -> None:
+    def _reset(self) -> None:
+        self.read.need_sign("@", "the time of the reset", "reset @ 24")
+        self.now = self.now.begun_anew(resets=(self._when("reset"),))
+
+    def _steady(self) -> None:
+        amount, _, state, _ = self._amount_into("steady")
+        time = self._when("steady state")
+        example = f"steady 100 -> {self._example()} @ 0 every 24"
+        self.read.need_word("every", use="the interval between the doses", example=example)
+        every, duration = self._duration("interval"), 0.0
+        if self.read.take_word("over"):
+            duration = self._duration("duration of the infusion")
+        added = self.read.take_word("added") is not None
+        self.now = self.now.begun_anew(steady=(Steady(state, time, amount, every, duration, added),))
+
+    def _when(self, what: str) -> float:
+        time, token = self._quantity("time", "time")
+        if time < self._earliest(time):
+            self.read.fail(token, f"{self._begins()} at {self.now.start:g}; write that time or a later one for the {what}")
+        return max(time, self.now.start)
+
+    def _amount_into(self, verb: str) -> tuple[float, Token, str, Token]:
+        """An amount, the compartment into which it goes, and the sign before the time, with the tokens of the first two."""
         amount, at_amount = self.read.number("dose")
         if amount < 0.0:
             self.read.fail(at_amount, f"the dose is {at_amount.text}, and a dose cannot be negative; correct the sign")
@@ -289,7 +331,11 @@ class _Parser(Generic[S]):
         after, self.read.place = self.read.place, unit_at
         self._unit(state)
         self.read.place = after
-        self.read.need_sign("@", "the time of the dose", f"dose {at_amount.text} -> {_name_text(state)} @ 0")
+        self.read.need_sign("@", f"the time of the {verb}", f"{verb} {at_amount.text} -> {_name_text(state)} @ 0")
+        return amount, at_amount, state, target
+
+    def _dose(self) -> None:
+        amount, at_amount, state, target = self._amount_into("dose")
         time, at_time = self._quantity("time", "time")
         if time < self._earliest(time):
             self.read.fail(at_time, f"{self._begins()} at {self.now.start:g}; dose at that time or later")

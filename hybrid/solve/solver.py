@@ -36,6 +36,12 @@ class Cause(Enum):
         "the step size collapsed at time {time}: no step keeps the tolerance. Likely causes, in order: a right-hand side that "
         "jumps or is not smooth there, a residual that grows without bound, a tolerance below rounding"
     )
+    UNSETTLED = (
+        "no steady state is reached at time {time}: dose after dose adds up without an end, or what they lead to swings. Likely "
+        "causes, in order: more is given than a saturable elimination takes away, a parameter far outside its box, a "
+        "residual that "
+        "grows"
+    )
     UNSTABLE = (
         "the step of {step:.4g} from time {time} times the fastest rate {rate:.4g} is {product:.3g}, "
         "beyond {limit:.3g}, where {method} becomes unstable. Cut the record for these parameters, "

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from learned import Ensemble
 from physics import (
-    Categorical,
-    Exponential,
+    CategoryOf,
+    ExponentialOf,
     Fixed,
-    Linear,
+    LinearOf,
     LogitNormal,
     LogNormal,
     LogNormalPopulation,
@@ -26,7 +26,7 @@ from physics import (
     Normal,
     OneCompartmentOral,
     Parameter,
-    Power,
+    PowerOf,
     Shared,
     SharedPopulation,
 )
@@ -65,10 +65,10 @@ def test_theta_is_the_textbook_formula() -> None:
     population = moved(
         mixed(
             covariates={
-                "CL": [Power("WT", 70.0, 0.75, unit="kg"), Categorical("male", {0: 0.0, 1: 0.2}, learn=True)],
-                "V": [Exponential("age", 40.0, -0.002, learn=True), Linear("WT", 70.0, 0.003, unit="kg")],
-                "F": [Exponential("age", 40.0, 0.01), Categorical("male", {0: 0.0, 1: 0.4})],
-                "E0": [Linear("WT", 70.0, 0.1, unit="kg", learn=True)],
+                "CL": [PowerOf("WT", 70.0, 0.75, unit="kg"), CategoryOf("male", {0: 0.0, 1: 0.2}, learn=True)],
+                "V": [ExponentialOf("age", 40.0, -0.002, learn=True), LinearOf("WT", 70.0, 0.003, unit="kg")],
+                "F": [ExponentialOf("age", 40.0, 0.01), CategoryOf("male", {0: 0.0, 1: 0.4})],
+                "E0": [LinearOf("WT", 70.0, 0.1, unit="kg", learn=True)],
             }
         ),
         size=0.05,
@@ -152,7 +152,7 @@ def test_log_normal_all_through_is_the_log_normal_population() -> None:
     ours = MixedPopulation(
         backbone,
         {"ka": LogNormal(0.6), "ke": LogNormal(0.2), "V": LogNormal(0.2)},
-        covariates={"V": [Power("WT", 70.0, 1.0, unit="kg")]},
+        covariates={"V": [PowerOf("WT", 70.0, 1.0, unit="kg")]},
     )
     theirs = LogNormalPopulation(backbone, {"ka": 0.6, "ke": 0.2, "V": 0.2}, {"V": {"WT": (70.0, 1.0, "kg")}})
     eta = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1), dtype=F64)
@@ -271,30 +271,30 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "log-normal where it may be negative": (lambda: MixedPopulation([E0], {"E0": LogNormal(0.2)}), "positive box"),
     "log-normal population of a signed one": (lambda: LogNormalPopulation([E0], [0.2]), "E0 is taken"),
     "a covariate of a fixed one": (
-        lambda: MixedPopulation([KA], {"ka": Fixed()}, covariates={"ka": [Power("WT", 70.0, 1.0)]}),
+        lambda: MixedPopulation([KA], {"ka": Fixed()}, covariates={"ka": [PowerOf("WT", 70.0, 1.0)]}),
         "Fixed",
     ),
     "covariates of nobody": (lambda: mixed(covariates={"k": []}), "'k'"),
-    "a covariate model that is none": (lambda: mixed(covariates={"CL": [("WT", 70.0, 1.0)]}), "write Power"),
+    "a covariate model that is none": (lambda: mixed(covariates={"CL": [("WT", 70.0, 1.0)]}), "write PowerOf"),
     "a covariate twice": (
-        lambda: mixed(covariates={"CL": [Power("WT", 70.0, 1.0), Exponential("WT", 70.0, 0.1)]}),
+        lambda: mixed(covariates={"CL": [PowerOf("WT", 70.0, 1.0), ExponentialOf("WT", 70.0, 0.1)]}),
         "moves CL twice",
     ),
     "a covariate in two units": (
-        lambda: mixed(covariates={"CL": [Power("WT", 70.0, 1.0, unit="kg")], "V": [Power("WT", 70.0, 1.0, unit="g")]}),
+        lambda: mixed(covariates={"CL": [PowerOf("WT", 70.0, 1.0, unit="kg")], "V": [PowerOf("WT", 70.0, 1.0, unit="g")]}),
         "in kg and in g",
     ),
     "a category that is a number elsewhere": (
-        lambda: mixed(covariates={"CL": [Power("SEX", 70.0, 1.0)], "V": [Categorical("SEX", {0: 0.0, 1: 1.0})]}),
+        lambda: mixed(covariates={"CL": [PowerOf("SEX", 70.0, 1.0)], "V": [CategoryOf("SEX", {0: 0.0, 1: 1.0})]}),
         "a category in one parameter",
     ),
-    "a power of what may be negative": (lambda: mixed(covariates={"E0": [Power("WT", 70.0, 1.0)]}), "linear scale"),
-    "a power on a logit": (lambda: mixed(covariates={"F": [Power("WT", 70.0, 1.0)]}), "logit scale"),
-    "a reference of 0 for a power": (lambda: Power("WT", 0.0, 1.0), "logarithm"),
-    "a reference level with a number": (lambda: Categorical("SEX", {0: 0.1, 1: 0.2}), "reference with 0"),
-    "one level": (lambda: Categorical("SEX", {0: 0.0}), "two levels"),
-    "levels that are none": (lambda: Categorical("SEX", "ab"), "levels"),
-    "a unit that is none": (lambda: Power("WT", 70.0, 1.0, unit="kilos"), "kilos"),
+    "a power of what may be negative": (lambda: mixed(covariates={"E0": [PowerOf("WT", 70.0, 1.0)]}), "linear scale"),
+    "a power on a logit": (lambda: mixed(covariates={"F": [PowerOf("WT", 70.0, 1.0)]}), "logit scale"),
+    "a reference of 0 for a power": (lambda: PowerOf("WT", 0.0, 1.0), "logarithm"),
+    "a reference level with a number": (lambda: CategoryOf("SEX", {0: 0.1, 1: 0.2}), "reference with 0"),
+    "one level": (lambda: CategoryOf("SEX", {0: 0.0}), "two levels"),
+    "levels that are none": (lambda: CategoryOf("SEX", "ab"), "levels"),
+    "a unit that is none": (lambda: PowerOf("WT", 70.0, 1.0, unit="kilos"), "kilos"),
     "shared, learned, of nobody": (lambda: SharedPopulation(OneCompartmentOral(), None, ("k",)), "'k'"),
     "shared, learned, without parameters": (lambda: SharedPopulation([1.0], learned=True), "needs its box"),
     "shared, learned, outside of its box": (
@@ -320,12 +320,12 @@ def test_bad_arguments_are_refused_in_one_sentence(what: str) -> None:
 @pytest.mark.parametrize(
     ("models", "values", "said"),
     [
-        ([Power("WT", 70.0, 1.0)], {}, "the records lack"),
-        ([Power("WT", 70.0, 1.0)], {"WT": [70.0, 0.0]}, "must be positive"),
-        ([Power("WT", 70.0, 1.0)], {"WT": [70.0, math.nan]}, "somebody lacks"),
-        ([Exponential("WT", 70.0, 1.0)], {"WT": [70.0, math.nan]}, "somebody lacks"),
-        ([Categorical("WT", {0: 0.0, 1: 0.1})], {"WT": [1.0, 2.0]}, "a category that was never seen"),
-        ([Linear("WT", 70.0, -0.1)], {"WT": [70.0, 85.0]}, "not positive for somebody"),
+        ([PowerOf("WT", 70.0, 1.0)], {}, "the records lack"),
+        ([PowerOf("WT", 70.0, 1.0)], {"WT": [70.0, 0.0]}, "must be positive"),
+        ([PowerOf("WT", 70.0, 1.0)], {"WT": [70.0, math.nan]}, "somebody lacks"),
+        ([ExponentialOf("WT", 70.0, 1.0)], {"WT": [70.0, math.nan]}, "somebody lacks"),
+        ([CategoryOf("WT", {0: 0.0, 1: 0.1})], {"WT": [1.0, 2.0]}, "a category that was never seen"),
+        ([LinearOf("WT", 70.0, -0.1)], {"WT": [70.0, 85.0]}, "not positive for somebody"),
     ],
 )
 def test_bad_covariates_are_refused_in_one_sentence(models: list[Any], values: dict[str, list[float]], said: str) -> None:

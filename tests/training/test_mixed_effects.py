@@ -15,16 +15,16 @@ from hybrid import Concentration, Dose, Exponential, HybridModel, RungeKutta, Sc
 from learned import AdditiveProportional, Combined1
 from physics import (
     Backbone,
-    Categorical,
+    CategoryOf,
     Fixed,
-    Linear,
+    LinearOf,
     LogNormal,
     MixedPopulation,
     Normal,
     OneCompartmentOral,
     Parameter,
     Population,
-    Power,
+    PowerOf,
     Shared,
     SharedPopulation,
 )
@@ -68,7 +68,7 @@ def amikacin() -> tuple[HybridModel, Cohort]:
             **{("CL", "V1"): 0.01, ("CL", "V2"): 0.01, ("V1", "V2"): 0.02},
             **{("CL", "Q"): -0.06, ("V1", "Q"): 0.004, ("V2", "Q"): 0.003},
         },
-        covariates={"CL": [Power("CLCR", 82.0, 0.7)], "V1": [Power("TBW", 78.0, 0.9), Power("PF", 169.0, 0.4)]},
+        covariates={"CL": [PowerOf("CLCR", 82.0, 0.7)], "V1": [PowerOf("TBW", 78.0, 0.9), PowerOf("PF", 169.0, 0.4)]},
     )
     model = HybridModel(
         mechanism,
@@ -156,7 +156,7 @@ def linear_model() -> HybridModel:
         backbone,
         {"a": Normal(1.5), "b": Normal(0.8), "c": Shared()},
         correlated=[("a", "b")],
-        covariates={"a": [Linear("age", 40.0, 0.0, learn=True)], "b": [Categorical("sex", {0: 0.0, 1: 0.1}, learn=True)]},
+        covariates={"a": [LinearOf("age", 40.0, 0.0, learn=True)], "b": [CategoryOf("sex", {0: 0.0, 1: 0.1}, learn=True)]},
     )
     return HybridModel(
         backbone, population, observation=States(["x2"]), noise=AdditiveProportional([0.5], [1e-9], [1e-8])
@@ -247,7 +247,7 @@ def test_the_gradient_along_the_cholesky_factor_is_that_of_differences() -> None
         {"ka": LogNormal(0.4), "ke": Shared(), "V": LogNormal(0.3)},
         correlated=[("ka", "V")],
         omega={("ka", "V"): 0.05},
-        covariates={"V": [Power("WT", 70.0, 0.8, learn=True)]},
+        covariates={"V": [PowerOf("WT", 70.0, 0.8, learn=True)]},
     )
     model = HybridModel(backbone, population, observation=Concentration(1, 2), noise=AdditiveProportional([0.3], [0.1], [0.02]))
     people = [replace(r, covariates={"WT": 55.0 + 12.0 * i}) for i, r in enumerate(oral_people(3))]

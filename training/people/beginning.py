@@ -58,7 +58,7 @@ def from_baseline(
         return record
     return replace(
         record,
-        schedule=replace(record.schedule, start=float(begin)),
+        schedule=replace(record.schedule, start=float(begin), resets=tuple(t for t in record.schedule.resets if t >= begin)),
         times=record.times[~before],
         values=record.values[~before],
         lower=None if record.lower is None else record.lower[~before],

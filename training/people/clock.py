@@ -11,13 +11,13 @@ from hybrid.schedules.dose import SAME, as_float
 
 
 def origin_of(schedule: Schedule) -> float:
-    """Where a person's own clock reads 0: at their first dose, without any at the start."""
-    return min((as_float(d.time) for d in schedule.doses), default=schedule.start)
+    """Where a person's own clock reads 0: at their first dose or steady state, without any at the start."""
+    return min([*(as_float(d.time) for d in schedule.doses), *(s.time for s in schedule.steady)], default=schedule.start)
 
 
 def counts_from(schedule: Schedule) -> str:
     """What that is, in words."""
-    return "first dose" if schedule.doses else "start"
+    return "first dose" if schedule.doses or schedule.steady else "start"
 
 
 def since(
@@ -36,7 +36,8 @@ def since(
         return schedule, times
     signals = {name: np.asarray(s.times, dtype=np.float64) for name, s in schedule.inputs.items()}
     doses = np.array([as_float(d.time) for d in schedule.doses])
-    every = np.unique(np.concatenate([times, doses, [schedule.start], *signals.values()]))
+    anew = np.array([*schedule.resets, *(s.time for s in schedule.steady)], dtype=np.float64)
+    every = np.unique(np.concatenate([times, doses, anew, [schedule.start], *signals.values()]))
     raw = every - origin
     decimals = math.floor(-math.log10(4.0 * np.spacing(max(abs(origin), float(np.abs(every).max())))))
     clean = np.round(raw, min(max(decimals, 0), 22))  # 1e22 is the last power of ten that float64 holds exactly
@@ -60,6 +61,8 @@ def since(
                 name: replace(s, times=tuple(moved(signals[name]).tolist())) for name, s in schedule.inputs.items()
             },
             start=float(moved(np.array([schedule.start]))[0]),
+            resets=tuple(moved(np.array(schedule.resets, dtype=np.float64)).tolist()),
+            steady=tuple(replace(s, time=float(moved(np.array([s.time]))[0])) for s in schedule.steady),
         ),
         moved(times),
     )

@@ -344,6 +344,14 @@ class Cohort:
 def _covariates(records: Sequence[Record], model: HybridModel) -> list[str]:
     """The covariates to keep: what the model reads, and what everybody has."""
     for record in records:
+        changing = sorted(model.uses.keys() & record.changing.keys())
+        if changing:
+            raise ValueError(
+                f"record {record.id}: {', '.join(changing)} changes on the way, and this model reads one number for "
+                "each person; keep "
+                "one value in the table, or give it to a model that takes it as an input: schedule.do(inputs={...: Signal(times, "
+                "values)})"
+            )
         missing = sorted(model.uses.keys() - record.covariates.keys())
         if missing:
             raise ValueError(

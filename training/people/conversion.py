@@ -40,7 +40,7 @@ def in_units(
     if sorted(record.channels) != sorted(channels):
         problem = f"{where} measures {quote(list(record.channels))} and the model predicts {quote(list(channels))}"
         raise InputError(problem, "name the channels alike", "name the channels alike, as in --channels 2=" + min(channels))
-    unknown = sorted({d.state for d in record.schedule.doses} - set(backbone.states))
+    unknown = sorted(record.schedule.compartments - set(backbone.states))
     if unknown:
         known = f"the compartments of {type(backbone).__name__} are {list(backbone.states)}"
         name = f"name them so, as in --compartments 1={backbone.states[0]}"
@@ -52,7 +52,7 @@ def in_units(
 
     clock = ratio("time", backbone.time_unit)
     into = dict(zip(backbone.states, backbone.state_units, strict=True))
-    dosed = sorted({d.state for d in record.schedule.doses})
+    dosed = sorted(record.schedule.compartments)
     amounts = {state: ratio("dose", into[state], f"the dose into {state}") for state in dosed}
     inputs = {
         name: ratio(name, unit, f"the input {name}")
@@ -62,7 +62,7 @@ def in_units(
     values = [ratio(channel, unit) for channel, unit in channels.items()]
     read: dict[str, Fraction] = {}
     for name, unit in covariates.items():
-        if name not in units or name not in record.covariates:
+        if name not in units or name not in {**record.covariates, **record.changing}:
             continue
         if unit is None:
             raise InputError(
@@ -78,11 +78,11 @@ def in_units(
         measured, lower, upper = _columns(record, order, values)
         found = replace(found, values=measured, channels=tuple(channels), lower=lower, upper=upper)
     if any(r != 1 for r in read.values()):
-        given = dict(record.covariates) | {name: convert(record.covariates[name], r) for name, r in read.items()}
-        found = replace(found, covariates=given)
+        given = {k: convert(v, read[k]) if k in read else v for k, v in record.covariates.items()}
+        changing = {k: (t, convert(v, read[k]) if k in read else v) for k, (t, v) in record.changing.items()}
+        found = replace(found, covariates=given, changing=changing)
     if any(r != 1 for r in (clock, *amounts.values(), *inputs.values())):
-        schedule, times = _schedule(record.schedule, record.times, clock, amounts, inputs)
-        found = replace(found, schedule=schedule, times=times)
+        found = _on_clock(found, clock, amounts, inputs)
     now: dict[str, set[str]] = {"time": {backbone.time_unit}}
     for name, unit in (*channels.items(), *zip(backbone.inputs, backbone.input_units, strict=True), *covariates.items()):
         if unit is not None:
@@ -115,9 +115,8 @@ def as_shown(
             found = replace(found, values=measured, channels=tuple(channels), units=stated, lower=lower, upper=upper)
     have = record.units.get("time")
     if time_unit is not None and have is not None and have != time_unit:
-        clock, same = factor(have, time_unit, f"{where}: time"), {d.state: Fraction(1) for d in record.schedule.doses}
-        schedule, times = _schedule(record.schedule, record.times, clock, same, {})
-        found = replace(found, schedule=schedule, times=times, units={**found.units, "time": time_unit})
+        clock, same = factor(have, time_unit, f"{where}: time"), dict.fromkeys(record.schedule.compartments, Fraction(1))
+        found = replace(_on_clock(found, clock, same, {}), units={**found.units, "time": time_unit})
     return found
 
 
@@ -135,6 +134,15 @@ def _columns(
     return moved(record.values), lower, upper
 
 
+def _on_clock(
+    record: Record, clock: Fraction, amounts: Mapping[str, Fraction], inputs: Mapping[str, Fraction]
+) -> Record:
+    """The record with its schedule in other units, and all of its times."""
+    every = np.concatenate([record.times, record.own_times])
+    schedule, moved = _schedule(record.schedule, every, clock, amounts, inputs)
+    return record.with_times(schedule, moved[: len(record.times)], moved[len(record.times) :])
+
+
 def _schedule(
     schedule: Schedule,
     times: np.ndarray,  # (T,)
@@ -145,7 +153,8 @@ def _schedule(
     """Schedule and observation times, times by `clock`, amounts and inputs by their own ratios."""
     signals = {name: np.asarray(s.times, dtype=np.float64) for name, s in schedule.inputs.items()}
     given = np.array([as_float(d.time) for d in schedule.doses])
-    every = np.unique(np.concatenate([times, given, [schedule.start], *signals.values()]))
+    anew = np.array([*schedule.resets, *(s.time for s in schedule.steady)], dtype=np.float64)
+    every = np.unique(np.concatenate([times, given, anew, [schedule.start], *signals.values()]))
     own = convert(every, clock)
     for k in np.flatnonzero(np.diff(own) <= 0.0):  # a dose that was moved a rounding before an observation stays before it
         own[k + 1] = np.nextafter(max(own[k], own[k + 1]), np.inf)
@@ -163,7 +172,18 @@ def _schedule(
         for name, signal in schedule.inputs.items()
     }
     start = float(moved([schedule.start])[0])
-    return replace(schedule, doses=tuple(doses), inputs=changed, start=start), moved(times)
+    steady = tuple(
+        replace(
+            one,
+            time=float(moved([one.time])[0]),
+            amount=convert(one.amount, amounts[one.state]),
+            every=convert(one.every, clock),
+            duration=convert(one.duration, clock),
+        )
+        for one in schedule.steady
+    )
+    resets = tuple(moved(schedule.resets).tolist())
+    return Schedule(tuple(doses), changed, start, resets, steady), moved(times)
 
 
 def _dose(dose: Dose, time: float, clock: Fraction, amount: Fraction) -> Dose:

@@ -6,9 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
+from hybrid import Conditions, Exponential, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.model import require_given
+from hybrid.solve.unmesh import whole
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_kind, require_shape
 from training.people.between import log_between
@@ -79,9 +80,12 @@ def simulate_copies(
     solver: Solver | None,
     on_failure: Literal["raise", "return"] = "raise",
 ) -> Rollout:
-    """One simulation of all copies of these N people, with `RungeKutta("rk4")` on their mesh by default."""
+    """One simulation of all copies of these N people, by default with the solver of what differentiates."""
+    solver = solver or differentiating(model)
+    if model.linear and isinstance(solver, Exponential) and not solver.adaptive:
+        whole(conditions.segments)  # once, before everyone is copied
     who = torch.arange(people, device=moved.device).repeat(moved.shape[1] // people)
-    return rollout(model, conditions.people(who), moved, solver or differentiating(model), on_failure=on_failure)
+    return rollout(model, conditions.people(who), moved, solver, on_failure=on_failure)
 
 
 def slopes(run: Rollout, people: int, d: int) -> Sensitivity:

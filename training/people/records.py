@@ -40,6 +40,8 @@ def _summary(record: Any) -> Summary:
         ("given", record.schedule),
         ("first dose", record.first_dose if record.schedule.doses else "none"),
         ("covariates", ", ".join(f"{name} {value:g} ({said[name]})" for name, value in record.covariates.items())),
+        ("occasions", len(record.occasions) or None),
+        ("changing", ", ".join(f"{name} ({len(t)} values)" for name, (t, _) in record.changing.items())),
         ("not below 0", ", ".join(record.nonnegative)),
     ]
 
@@ -54,6 +56,8 @@ class Record:
     units (`training.people.conversion`); what no unit is stated of is taken to be in the model's.
     `nonnegative`: the channels that are declared never to be below 0 (those that a table's reader was not told are signed):
     what is shown of them is cut there.
+    `occasions`: the times at which occasions begin, the first one's too. `changing`: covariates that change on the way, (times,
+    values) by name, each value from its time on, the first one before it too; no name is in `covariates` besides.
     Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
     `lower`, `upper` (T, p), or None: where a value is NaN and one of them is finite, the value was not measured as a number and
     is known to lie between them (censored: below a limit of quantification, above a range, or in an interval); NaN, −∞ and +∞
@@ -76,6 +80,8 @@ class Record:
     nonnegative: tuple[str, ...] = ()
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
+    occasions: tuple[float, ...] = ()
+    changing: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 
@@ -91,6 +97,8 @@ class Record:
             nonnegative: Sequence[str] = (),
             lower: ArrayLike | None = None,
             upper: ArrayLike | None = None,
+            occasions: Sequence[float] = (),
+            changing: Mapping[str, tuple[ArrayLike, ArrayLike]] = ...,
         ) -> None: ...
 
     __repr__, _repr_html_ = glance(_summary)
@@ -144,10 +152,45 @@ class Record:
         given = {"lower": self.lower, "upper": self.upper}
         limits = {name: None if v is None else _numbers(v, f"{where}: {name}") for name, v in given.items()}
         lower, upper = limits_of(limits["lower"], limits["upper"], values, channels, where)
+        self._require_changes()
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
         if not np.isfinite(values).any() and lower is None:
             raise ValueError(f"record {self.id}: no channel was ever measured; leave the person out")
+
+    def _require_changes(self) -> None:
+        """Occasions and changing covariates as numbers, in the order of time."""
+        where = f"record {self.id}"
+        occasions = _numbers(self.occasions, f"{where}: occasions")
+        if occasions.ndim != 1 or not np.isfinite(occasions).all() or (np.diff(occasions) <= 0).any():
+            raise ValueError(f"{where}: occasions are the times at which they begin, each later than the one before")
+        object.__setattr__(self, "occasions", tuple(occasions.tolist()))
+        require_kind(self.changing, Mapping, f"{where}: changing", '{"WT": ([0.0, 24.0], [70.0, 68.0])}')
+        found = {}
+        for name, given in self.changing.items():
+            require_text(name, f"{where}: the name of a covariate that changes", '{"WT": ([0.0, 24.0], [70.0, 68.0])}')
+            if name in self.covariates:
+                raise ValueError(f"{where}: the covariate {name} is one number and changes too; give it once")
+            if not isinstance(given, tuple | list) or len(given) != 2:
+                raise ValueError(f"{where}: the covariate {name} changes by (times, values), and is {quote(given)}")
+            times, values = (_numbers(v, f"{where}: the covariate {name}") for v in given)
+            if times.ndim != 1 or times.shape != values.shape or not len(times) or (np.diff(times) <= 0).any():
+                raise ValueError(f"{where}: the covariate {name} needs as many values as times, which increase")
+            if not (np.isfinite(times).all() and np.isfinite(values).all()):
+                raise ValueError(f"{where}: the covariate {name} holds NaN or infinity; leave those points out")
+            found[name] = (times, values)
+        object.__setattr__(self, "changing", found)
+
+    def with_times(self, schedule: Schedule, times: np.ndarray, moved: np.ndarray) -> "Record":
+        """The same on another clock; `moved`: the times of `own_times` there."""
+        parts = np.split(moved, np.cumsum([len(self.occasions), *(len(t) for t, _ in self.changing.values())])[:-1])
+        changing = {name: (at, values) for at, (name, (_, values)) in zip(parts[1:], self.changing.items(), strict=True)}
+        return replace(self, schedule=schedule, times=times, occasions=tuple(parts[0].tolist()), changing=changing)
+
+    @property
+    def own_times(self) -> np.ndarray:
+        """The times of occasions and of changes, one behind the other."""
+        return np.concatenate([np.array(self.occasions, dtype=np.float64), *(t for t, _ in self.changing.values())])
 
     @property
     def censored(self) -> np.ndarray:  # (T, p)
@@ -166,8 +209,10 @@ class Record:
 
     def on_own_clock(self) -> "Record":
         """The same person with every time, those of the schedule too, counted from `origin`."""
-        schedule, times = since(self.schedule, self.times, self.origin)
-        return self if self.origin == 0.0 else replace(self, schedule=schedule, times=times)
+        if self.origin == 0.0:
+            return self
+        schedule, times = since(self.schedule, np.concatenate([self.times, self.own_times]), self.origin)
+        return self.with_times(schedule, times[: len(self.times)], times[len(self.times) :])
 
     @property
     def began(self) -> str:

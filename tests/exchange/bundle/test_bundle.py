@@ -38,20 +38,20 @@ from learned import (
 from physics import (
     BACKBONES,
     POPULATIONS,
-    Categorical,
-    Linear,
+    CategoryOf,
+    ExponentialOf,
     LinearBackbone,
+    LinearOf,
     LogitNormal,
     LogNormal,
     LogNormalPopulation,
     MixedPopulation,
     OneCompartmentOral,
-    Power,
+    PowerOf,
     Shared,
     SharedPopulation,
     VanCauter,
     VanCauterPopulation,
-    covariate_models,
 )
 from physics.arguments import InputError
 from stability import (
@@ -170,11 +170,11 @@ def mixed() -> HybridModel:
         omega={("CL", "V"): 0.03},
         covariates={
             "CL": [
-                Power("WT", 70.0, 0.75, learn=True),
-                covariate_models.Exponential("age", 40.0, -0.01),
-                Categorical("type2", {0: 0.0, 1: -0.2}, learn=True),
+                PowerOf("WT", 70.0, 0.75, learn=True),
+                ExponentialOf("age", 40.0, -0.01),
+                CategoryOf("type2", {0: 0.0, 1: -0.2}, learn=True),
             ],
-            "ka": [Linear("age", 40.0, 0.004)],
+            "ka": [LinearOf("age", 40.0, 0.004)],
         },
     )
     return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)

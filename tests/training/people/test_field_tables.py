@@ -395,11 +395,14 @@ CENSORED = "ID,TIME,AMT,DV,EVID,CMT,{}\n1,0,100,.,1,1,{}\n1,2,.,3.1,0,2,{}\n1,48
 @pytest.mark.parametrize(
     ("names", "dose", "seen", "last", "sentence"),
     [
-        ("CENS,LIMIT", ".,.", ".,.", "1,0", r"line 4: CENS is '1', and DV is 0\.5: a censored value.*delete the row"),
-        ("CENS", ".", "0", "-1", "line 4: CENS is '-1'"),
-        ("BLQ", "0", "0", "1", "line 4: BLQ is '1'.*below the limit"),
-        ("BQL", ".", "N", "Y", "line 4: BQL is 'Y'"),
-        ("blloq", "FALSE", "FALSE", "TRUE", "line 4: blloq is 'TRUE'"),
+        ("CENS,LIMIT", ".,.", ".,.", "1,0.5", r"line 4: the value lies above 0\.5 and below 0\.5"),
+        ("CENS,LIMIT", ".,.", ".,.", "-1,0.2", r"line 4: the value lies above 0\.5 and below 0\.2.*correct the row"),
+        ("CENS", ".", "0", "2", "line 4: CENS is '2'; it is 1 below, -1 above"),
+        ("CENS,LLOQ", ".,.", "0,0.2", "1,0.2", r"line 4: CENS is 1, so that DV is the limit, 0\.5, and LLOQ is 0\.2"),
+        ("BLQ", "0", "0", "1", "line 4: BLQ is '1' and nothing says the limit; write it into a column LLOQ"),
+        ("BLQ,LLOQ", "0,.", "0,.", "1,0.2", r"BLQ says that the value is below LLOQ, 0\.2, and DV is 0\.5"),
+        ("BQL", ".", "N", "Y", "line 4: BQL is 'Y' and nothing says"),
+        ("blloq", "FALSE", "FALSE", "TRUE", "line 4: blloq is 'TRUE' and nothing says"),
         ("LLOQ", ".", "0.5", "0.5", r"line 4: DV is 0\.5 and LLOQ, the limit of quantification, is 0\.5"),
         ("LLOD", ".", "0.5", "0.5", r"line 4: DV is 0\.5 and LLOD, the limit of detection, is 0\.5"),
         ("LIMIT", ".", "0.6", "0.6", r"line 4: DV is 0\.5 and LIMIT"),
@@ -430,7 +433,7 @@ def test_columns_of_censoring_that_say_nothing_are_left_out_by_name(tmp_path, na
 
 
 def test_a_censored_row_without_a_value_is_a_row_without_a_value(tmp_path):
-    for row in ("1,48,.,.,0,2,1,.", "1,48,.,0.5,0,2,1,1"):
+    for row in ("1,48,.,.,0,2,0,.", "1,48,.,0.5,0,2,1,1"):
         text = f"ID,TIME,AMT,DV,EVID,CMT,BLQ,MDV\n1,0,100,.,1,1,.,1\n1,2,.,3.1,0,2,0,0\n{row}\n"
         (record,) = read_nonmem(table(tmp_path, text), units=UNITS)
         np.testing.assert_array_equal(record.values[:, 0], [3.1, NAN])
@@ -543,7 +546,7 @@ def test_compartments_by_name(tmp_path):
             "ID,TIME,AMT,DV,L2,CMT\n1,0,9,.,.,1\n1,4,.,5,7,2\n1,4,.,6,7,2\n",
             "line 4?3?: L2 of person 1 is '7'.*--ignore L2",
         ),
-        ("ID,TIME,AMT,DV,OCC\n1,0,9,.,1\n1,4,.,5,1\n1,40,9,.,2\n1,44,.,5,2\n", "line 4: OCC of person 1 is '2'"),
+        ("ID,TIME,AMT,DV,OCC\n1,0,9,.,1\n1,4,.,5,1\n1,40,9,.,2\n1,44,.,5,1\n", "line 5: OCC of person 1 comes back to '1'"),
         ("ID,TIME,AMT,DV,EVID,CMT\n1,0,9,.,1,1\n1,4,.,5,0,2\n1,5,.,.,2,-1\n", "line 4: CMT is -1, which turns"),
         (
             "ID,TIME,AMT,DV,DVU\n1,0,9,.,.\n1,4,.,5,mg/L\n1,5,.,900,ng/mL\n",
@@ -551,8 +554,8 @@ def test_compartments_by_name(tmp_path):
         ),
         ("ID,TIME,AMT,DV,AMTU\n1,0,9,.,g\n1,4,.,5,g\n", "line 2: AMTU is 'g', and mg is stated"),
         (
-            "ID,TIME,AMT,DV\n1,0,9,.\n1,4,.,<0.5\n",
-            "line 3: DV is '<0.5', and a number is needed.*limit of quantification",
+            "ID,TIME,AMT,DV\n1,0,9,.\n1,4,.,<O.5\n",
+            "line 3: DV is '<O.5', and a number is needed behind <",
         ),
     ],
 )
@@ -835,7 +838,8 @@ def test_every_column_that_is_left_out_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["BLQFLAG", "blq_flag", "BQLFLAG"])
 def test_a_flag_of_censoring_is_one_under_any_of_its_names(tmp_path, name):
-    refused(tmp_path, f"ID,TIME,AMT,DV,{name}\n1,0,100,.,0\n1,2,.,8,0\n1,48,.,.5,1\n", f"line 4: {name} is '1', and DV is 0.5")
+    text = f"ID,TIME,AMT,DV,{name}\n1,0,100,.,0\n1,2,.,8,0\n1,48,.,.5,1\n"
+    refused(tmp_path, text, f"line 4: {name} is '1' and nothing says the limit")
 
 
 @pytest.mark.parametrize("name", ["DAY", "day", "STUDYDAY"])

@@ -33,11 +33,7 @@ class Column:
     core: bool = False
 
 
-_WRITE_ROWS = "write the earlier doses out, as rows or by ADDL and II"
-_CENSORED = (
-    "values that are only known to lie beyond a limit are not read; delete the row, or write . in DV, and say with the results "
-    "that such values were left out"
-)
+_CENSORED = "mark values beyond it in a column CENS, 1 below the limit in DV and -1 above"
 _UNIT = "convert what is in another unit; if only the spelling is another, leave the column out: {ignore}"
 _ROUTE = "CMT alone says where a dose goes; give the file a column CMT, or, if all doses go one way, leave this out: {ignore}"
 
@@ -55,7 +51,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("DAT3", "read", "the day, year/day/month or ISO", core=True),
     Column("AMT", "read", "the dose", unit="AMT", core=True),
     Column("DV", "read", "the measured value", unit="DV", core=True),
-    Column("EVID", "read", "what the row is: 0 observation, 1 dose, 2 other", core=True),
+    Column("EVID", "read", "what the row is: 0 observation, 1 dose, 2 other, 3 reset, 4 reset and dose", core=True),
     Column("MDV", "read", "1 where the row measured nothing", core=True),
     Column("CMT", "read", "the compartment of a dose or an observation", core=True),
     Column("DVID", "read", "what was measured", core=True),
@@ -65,30 +61,22 @@ COLUMNS: tuple[Column, ...] = (
     Column("ADDL", "read", "how many more doses follow", core=True),
     Column("II", "read", "the time between them", also=("TAU",), unit="TIME", core=True),
     Column("C", "read", "a row that is commented out", core=True),
-    Column("SS", "checked", "a steady state, which is not read", cure=_WRITE_ROWS, core=True),
-    Column("CENS", "checked", "a censored value", also=("CENSORED", "CENSORING", "ALQ"), cure=_CENSORED, core=True),
+    Column("SS", "read", "a steady state of doses every II: 1 instead of what is there, 2 on top of it", core=True),
+    Column("CENS", "read", "a value below (1) or above (-1) the limit in DV", also=("CENSORED", "CENSORING", "ALQ"), core=True),
     Column(
         "BLQ",
-        "checked",
-        "a value below the limit",
+        "read",
+        "a value below LLOQ",
         also=("BQL", "BLOQ", "BLLOQ", "BLQFL", "BLQFLAG", "BLQ_FLAG", "BQLFLAG", "BQL_FLAG"),
-        cure=_CENSORED,
         core=True,
     ),
-    Column("LIMIT", "checked", "the other end of a censored value", unit="DV"),
+    Column("LIMIT", "read", "the other end of a censored value", unit="DV"),
     Column("LLOQ", "checked", "the limit of quantification", also=("LOQ", "LLQ"), cure=_CENSORED, unit="DV"),
     Column("LOD", "checked", "the limit of detection", also=("LLOD", "DETECTION_LIMIT"), cure=_CENSORED, unit="DV"),
     Column("ULOQ", "checked", "the upper limit of quantification", also=("ULQ",), cure=_CENSORED, unit="DV"),
     Column("ADM", "checked", "the way a dose was given", also=("ADMID",), cure=_ROUTE),
     Column("ROUTE", "checked", "the way a dose was given", also=("ADMINISTRATION",), cure=_ROUTE),
-    Column(
-        "OCC",
-        "checked",
-        "the occasion",
-        also=("OCCASION",),
-        cure="a person's parameters do not change between occasions here; give each an ID of its own if nothing was left of "
-        "the doses before, or leave the column out: {ignore}",
-    ),
+    Column("OCC", "read", "the occasion", also=("OCCASION",)),
     Column("L1", "checked", "NONMEM's grouping of rows into people", cure="write the person into ID"),
     Column(
         "L2",

@@ -1,21 +1,23 @@
 """What one row of a table of events says: a dose, a measured value, both, or neither, and everything that is refused in it."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hybrid import Dose
+from training.people.tables.anew import Anew, settled, steady_asked, unending
+from training.people.tables.censored import Reading, reading_of, says_no
 from training.people.tables.convention import BY_NAME, COLUMNS, ENDPOINTS, Column, ignored
 from training.people.tables.event_table import EventTable, Row, number_in, short
 
-Kind = Literal["observation", "dose", "both", "other"]
+Kind = Literal["observation", "dose", "both", "other", "reset", "renewed"]  # renewed: a reset and a dose
 MOST_DOSES = 10_000  # more additional doses than this in one row are a slip
-_NO = ("n", "no", "f", "false")  # flags that say no
 
 
 @dataclass(frozen=True)
 class Observation:
-    """A value that one row measured, None where it measured nothing.
+    """A value that one row measured, None where it measured nothing or only says that it lies between `lower` and `upper`.
 
     `place` is the state that was measured, None where the table does not say.
     """
@@ -23,6 +25,20 @@ class Observation:
     channel: str
     value: float | None
     place: str | None
+    lower: float = -math.inf
+    upper: float = math.inf
+
+    @property
+    def limited(self) -> bool:
+        """Is it known to lie beyond a limit, and no more?"""
+        return math.isfinite(self.lower) or math.isfinite(self.upper)
+
+    @property
+    def seen(self) -> float | None:
+        """The value, or the limit that stands for it where rows of one time are put in order."""
+        if self.value is not None or not self.limited:
+            return self.value
+        return self.upper if math.isfinite(self.upper) else self.lower
 
 
 @dataclass(frozen=True)
@@ -65,18 +81,13 @@ class Events:
         """What the row is. Errors: `ValueError` for what contradicts itself, and for what is not read."""
         table = self.table
         evid, amount = table.integer(row, "EVID"), table.number(row, "AMT")
+        meanings = "0 for an observation, 1 for a dose, 2 for neither, 3 for a reset, 4 for a reset and a dose"
         if evid is None and "EVID" in table.columns:
-            raise table.error(row.line, "EVID is missing; write 0 for an observation, 1 for a dose, 2 for neither")
-        if evid in (3, 4):
-            raise table.error(
-                row.line,
-                f"EVID is {evid}, a reset, which is not read; split the record here: give the rows from this one on an ID "
-                "of their own",
-            )
-        if evid not in (None, 0, 1, 2):
-            raise table.error(row.line, f"EVID is {evid}; it is 0 for an observation, 1 for a dose, 2 for neither")
-        if evid in (0, 2) and amount:
-            what = "an observation" if evid == 0 else "neither dose nor observation"
+            raise table.error(row.line, f"EVID is missing; write {meanings}")
+        if evid not in (None, 0, 1, 2, 3, 4):
+            raise table.error(row.line, f"EVID is {evid}; it is {meanings}")
+        if evid in (0, 2, 3) and amount:
+            what = {0: "an observation", 2: "neither dose nor observation", 3: "a reset without a dose (4 has one)"}[evid]
             raise table.error(
                 row.line,
                 f"EVID is {evid}, {what}, and AMT is {amount:g}; write EVID 1 if it is a dose, and . in AMT if not",
@@ -84,7 +95,7 @@ class Events:
         if evid is None:
             kind: Kind = ("both" if self._measured_too(row) else "dose") if amount else "observation"
         else:
-            kind = ("observation", "dose", "other")[evid]
+            kind = _KINDS[evid]
         self._require_consistent(row, kind)
         return kind
 
@@ -95,7 +106,13 @@ class Events:
 
     def _require_consistent(self, row: Row, kind: Kind) -> None:
         table = self.table
-        if kind in ("observation", "other"):
+        if kind in ("observation", "other", "reset"):
+            if steady_asked(table, row):
+                raise table.error(
+                    row.line,
+                    f"{table.columns['SS']} asks for a steady state on a row without a dose; write AMT, or 0 in "
+                    f"{table.columns['SS']}",
+                )
             for column in ("RATE", "DUR", "ADDL", "II"):
                 value = table.number(row, column)
                 if value:
@@ -106,11 +123,18 @@ class Events:
                         f"{name} is {value:g} and AMT is {amount:g}, {_what(kind)}; write the amount that was given, for an "
                         f"infusion rate × duration, or . in {name}",
                     )
-        if kind == "dose" and "EVID" in table.columns and self._measured_too(row) and table.number(row, "DV") != 0.0:
+        if kind in ("dose", "renewed") and "EVID" in table.columns and self._measured_too(row) and table.number(row, "DV") != 0.0:
             raise table.error(
                 row.line,
                 f"DV is {table.number(row, 'DV'):g} on the row of a dose; give the value a row of its own with EVID 0, before or "
                 "after the dose as it was taken, or write MDV 1 here if it is none",
+            )
+        if kind == "reset" and self._measured_too(row) and table.number(row, "DV") != 0.0:
+            raise table.error(
+                row.line,
+                f"DV is {table.number(row, 'DV'):g} on the row of a reset; give the value a row of its own with EVID 0, "
+                "or write MDV 1 "
+                "here if it is none",
             )
         if kind == "other" and (number_in(row.cells.get("CMT", "")) or 0.0) < 0.0:
             raise table.error(row.line, f"CMT is {row.cells['CMT']}, which turns a compartment off; that is not read")
@@ -119,18 +143,21 @@ class Events:
         """What the row measured."""
         table = self.table
         channel = self._channel(row)
-        value = table.number(row, "DV")
-        if value is None or table.integer(row, "MDV"):
+        found = Reading() if table.integer(row, "MDV") else reading_of(table, row)
+        value = found.value
+        if value is None and not found.limited:
             return Observation(channel, None, None)
-        self._require_measured(row, channel, value)
-        if value < 0.0 and channel not in self.signed:
+        if value is not None:
+            self._require_measured(row, channel, value)
+        below = min(v for v in (value, found.lower, found.upper) if v is not None and math.isfinite(v))
+        if below < 0.0 and channel not in self.signed:
             raise table.error(
                 row.line,
-                f"DV is {value:g}, a negative {channel}",
+                f"DV is {below:g}, a negative {channel}",
                 "write . if it was not measured, or name the channel in signed if it may be negative",
                 f"write . if it was not measured, or --signed {channel} if it may be negative",
             )
-        return Observation(channel, value, self._place(row, channel))
+        return Observation(channel, value, self._place(row, channel), found.lower, found.upper)
 
     def _channel(self, row: Row) -> str:
         text, key = self._key(row, self.by)
@@ -163,9 +190,13 @@ class Events:
             key = next((k for k, c in self.channels.items() if c == channel), None)
         return None if key is None else self.compartments.get(key)
 
-    def doses(self, row: Row, time: float) -> list[Given]:
-        """The doses that the row gives."""
-        table = self.table
+    def anew(self, row: Row, time: float, kind: Kind) -> list[Anew]:
+        """What begins anew with the row."""
+        return [Anew()] if kind in ("reset", "renewed") else []
+
+    def doses(self, row: Row, time: float) -> list[Given | Anew]:
+        """The doses that the row gives, behind the steady state that it asks for."""
+        table, asked = self.table, steady_asked(self.table, row)
         amount = table.number(row, "AMT")
         if amount is None:
             raise table.error(row.line, "a dose without an AMT; write the amount, or EVID 2 if nothing was given")
@@ -181,16 +212,38 @@ class Events:
                 row.line,
                 f"ADDL is {more}, more than {MOST_DOSES} doses in one row, which is a slip; write how many were given",
             )
-        if more is None and interval > 0.0:
+        if more is None and interval > 0.0 and not asked:
             name = table.columns["II"]
             raise table.error(
                 row.line,
                 f"{name} is {interval:g} and ADDL does not say how many doses follow; write ADDL, 0 if it was one dose, or leave "
                 f"the column out: {ignored(name)}",
             )
+        state, rate = self._compartment(row), table.number(row, "RATE") or 0.0
+        if asked and amount == 0.0 and rate > 0.0 and interval == 0.0:
+            return [Anew(unending(state, time, rate, asked))]
+        if rate in (-1.0, -2.0):
+            found_by_model = Dose(state, time, amount, modelled="rate" if rate == -1.0 else "duration")
+            return self._modelled(row, found_by_model, more or 0, interval)
         duration = self._duration(row, amount)
-        state = self._compartment(row)
-        return [Given(Dose(state, time + k * interval, amount, duration), k) for k in range((more or 0) + 1)]
+        found: list[Given | Anew] = [
+            Given(Dose(state, time + k * interval, amount, duration), k) for k in range((more or 0) + 1)
+        ]
+        if not asked:
+            return found
+        steady, tails = settled(table, row, Dose(state, time, amount, duration), interval, asked)
+        return [Anew(steady), *(Given(tail, 0) for tail in tails), *found]
+
+    def _modelled(self, row: Row, dose: Dose, more: int, interval: float) -> list[Given | Anew]:
+        """Doses whose rate or duration a model finds."""
+        if steady_asked(self.table, row) or self.table.number(row, "DUR"):
+            raise self.table.error(
+                row.line,
+                f"{self.table.columns['RATE']} is {self.table.number(row, 'RATE'):g}, a {dose.modelled} that a model "
+                "finds, beside a "
+                "steady state or a duration; write the earlier doses as rows, and . in the duration",
+            )
+        return [Given(replace(dose, time=float(dose.time) + k * interval), k) for k in range(more + 1)]
 
     def _duration(self, row: Row, amount: float) -> float:
         table = self.table
@@ -199,7 +252,8 @@ class Events:
             if value < 0.0:
                 raise table.error(
                     row.line,
-                    f"{table.columns[name]} is {value:g}: rates and durations that a model finds are not read; write the "
+                    f"{table.columns[name]} is {value:g}: a rate is that of an infusion, -1 for one that a "
+                    "model finds, -2 for a duration that it finds; write the "
                     f"{'rate' if name == 'RATE' else 'duration'} that was given",
                 )
             if value > 0.0 and amount == 0.0:
@@ -252,28 +306,22 @@ class Events:
             text = row.cells.get(column.name, "")
             if not text:
                 continue
-            if column.name == "SS" and not _says_no(text):
-                raise self.table.error(row.line, f"SS asks for {column.says}; {column.cure}")
             if column.name == "L1" and text != row.cells["ID"]:
                 raise self._refused(row, column)
-            if column.core and column.name not in ("SS", "CENS", "BLQ") and not _says_no(text):
+            if column.core and not says_no(text):
                 raise self._refused(row, column)
             if column.name in _UNIT_COLUMNS and kind != "other":
                 self._require_unit(row, column, kind)
 
     def _require_unit(self, row: Row, column: Column, kind: Kind) -> None:
         of = column.unit
-        if (of == "DV" and kind == "dose") or (of == "AMT" and kind == "observation"):
+        if (of == "DV" and kind in ("dose", "renewed")) or (of == "AMT" and kind == "observation"):
             return
         stated = self.units[self._channel(row) if of == "DV" else of]
         if row.cells[column.name] != stated:
             raise self._refused(row, column, f", and {stated} is stated")
 
     def _require_measured(self, row: Row, channel: str, value: float) -> None:
-        for name in ("CENS", "BLQ"):
-            text = row.cells.get(name, "")
-            if text and not _says_no(text):
-                raise self._refused(row, BY_NAME[name], f", and DV is {value:g}")
         limits = [name for name in ("LLOQ", "LOD") if self._limit(row, name) is not None]
         if not limits and "CENS" not in self.table.columns:
             limits = ["LIMIT"]
@@ -289,8 +337,11 @@ class Events:
             raise self.table.error(
                 row.line,
                 f"DV is {value:g} and {self.table.columns[name]}, {BY_NAME[name].says}, is {row.cells[name]}: whether "
-                f"{channel} was measured is not clear; write . in DV if it was not, or leave the column out if every value "
-                f"was measured, since only values {side} the limit are sure to be",
+                f"{channel} was measured is not clear; mark it in a column CENS, 1 below the limit in DV and -1 above, "
+                "or write . in DV "
+                f"if it was not measured, or leave the column out if every value was, since only values {side} the "
+                "limit are sure "
+                "to be",
             )
 
     def _limit(self, row: Row, column: str) -> float | None:
@@ -317,6 +368,7 @@ class Events:
         )
 
 
+_KINDS: tuple[Kind, ...] = ("observation", "dose", "other", "reset", "renewed")
 _CHECKED = tuple(c for c in COLUMNS if c.use == "checked")
 _ROUTES = ("ADM", "ROUTE")
 _UNIT_COLUMNS = ("TIMEU", "AMTU", "DVU")
@@ -365,13 +417,9 @@ def _options(names: Mapping[int | str, str]) -> str:
     return ",".join(f"{key}={name}" for key, name in list(names.items())[:4])
 
 
-def _says_no(text: str) -> bool:
-    return text.casefold() in _NO or number_in(text) == 0.0
-
-
 def _is_number(text: str) -> bool:
     return number_in(text) is not None
 
 
 def _what(kind: Kind) -> str:
-    return "an observation" if kind == "observation" else "neither dose nor observation"
+    return {"observation": "an observation", "reset": "a reset without a dose"}.get(kind, "neither dose nor observation")

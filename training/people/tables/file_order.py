@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
+from training.people.tables.anew import Anew
 from training.people.tables.event_table import EventTable
 from training.people.tables.events import Given, Observation
 
@@ -19,7 +20,7 @@ class Event:
 
     time: float
     line: int
-    what: Observation | Given
+    what: Observation | Given | Anew
 
 
 def placed(events: Sequence[Event], order: Order | None, nudge: float, table: EventTable) -> list[Event]:
@@ -39,8 +40,8 @@ def placed(events: Sequence[Event], order: Order | None, nudge: float, table: Ev
         together = list(group)
         moved += _of_one_time(together, order, nudge, table, earlier)
         for event in together:
-            if isinstance(event.what, Observation) and event.what.value is not None:
-                earlier[event.what.channel] = event.what.value
+            if isinstance(event.what, Observation) and event.what.seen is not None:
+                earlier[event.what.channel] = event.what.seen
     return moved
 
 
@@ -49,14 +50,14 @@ def _of_one_time(
 ) -> list[Event]:
     if order == "dose-first":
         observed = any(isinstance(event.what, Observation) for event in events)
-        return [_back(event, nudge if observed and isinstance(event.what, Given) else 0.0) for event in events]
+        return [_back(event, 0.0 if not observed or isinstance(event.what, Observation) else nudge) for event in events]
     # an additional dose belongs to a row that stands before those of all later times
     events = sorted(events, key=lambda e: (not (isinstance(e.what, Given) and e.what.extra > 0), e.line))
     counts = [order == "file" or _counts(event, events, table, earlier) for event in events]
     # from the last row to the first: how many places, where a dose is followed by an observation, are still to come
     left, after, behind = 0, False, []
     for event, count in zip(reversed(events), reversed(counts), strict=True):
-        if count and isinstance(event.what, Given) and after:
+        if count and not isinstance(event.what, Observation) and after:
             left, after = left + 1, False
         elif count and isinstance(event.what, Observation):
             after = True
@@ -73,11 +74,15 @@ def _counts(event: Event, events: list[Event], table: EventTable, earlier: dict[
     """Does it matter in which order this event and the others of its time come? Refuses what the rows do not settle."""
     matter = False
     for other in events:
+        if Anew in (type(event.what), type(other.what)):
+            pair = event.what if isinstance(event.what, Observation) else other.what
+            matter = matter or (isinstance(pair, Observation) and pair.seen is not None)
+            continue
         dose, seen = (event, other) if isinstance(event.what, Given) else (other, event)
         if not isinstance(dose.what, Given) or not isinstance(seen.what, Observation):
             continue
         given, value = dose.what, seen.what
-        if value.value is None or not given.dose.bolus or float(given.dose.amount) == 0.0:
+        if value.seen is None or not given.dose.bolus or float(given.dose.amount) == 0.0:
             continue
         first = given.extra > 0 or dose.line < seen.line
         if value.place not in (None, given.dose.state):
@@ -97,10 +102,10 @@ def _counts(event: Event, events: list[Event], table: EventTable, earlier: dict[
             )
         if value.place is None:
             continue
-        if first and (value.value <= 0.0 or value.value <= _last_before(dose, value.channel, events, earlier)):
+        if first and (value.seen <= 0.0 or value.seen <= _last_before(dose, value.channel, events, earlier)):
             raise table.error(
                 seen.line,
-                f"{told}: the row stands behind the dose, and the value, {value.value:g}, is not above what was there before it; "
+                f"{told}: the row stands behind the dose, and the value, {value.seen:g}, is not above what was there before it; "
                 f"move the row before the dose, or {_SAY}",
             )
         matter = True
@@ -112,7 +117,7 @@ def _last_before(dose: Event, channel: str, events: list[Event], earlier: dict[s
     last = earlier.get(channel, -math.inf)
     for event in events:
         if isinstance(event.what, Observation) and event.what.channel == channel and event.line < dose.line:
-            last = last if event.what.value is None else event.what.value
+            last = last if event.what.seen is None else event.what.seen
     return last
 
 
@@ -122,4 +127,7 @@ def _back(event: Event, by: float) -> Event:
     time = event.time - by
     if isinstance(event.what, Given):
         return Event(time, event.line, Given(replace(event.what.dose, time=time), event.what.extra))
+    if isinstance(event.what, Anew):
+        steady = event.what.steady
+        return Event(time, event.line, Anew(None if steady is None else replace(steady, time=time)))
     return replace(event, time=time)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from physics.arguments import InputError
 from physics.units import require
+from training.people.tables.censored import says_no
 from training.people.tables.convention import BY_NAME, ENDPOINTS, STANDARD, ignored
 from training.people.tables.event_table import EventTable, LeftOut, listed, number_in, short
 
@@ -39,7 +40,23 @@ def covariate_columns(table: EventTable, wanted: Sequence[str] | None, units: Ma
             kept[column] = column  # what is wrong with it is then an error, with its line
         else:
             table.left_out.append(LeftOut(column, why, covariate=True))
+            if changes(table, column):  # kept as what changes, which no model takes for a covariate
+                kept[column] = column
     return kept
+
+
+def changes(table: EventTable, column: str) -> str | None:
+    """Where a column of numbers has two values for one person; None where it has not, or holds something else."""
+    found: dict[str, float] = {}
+    where = None
+    for row in table.rows:
+        text, person = row.cells[column], row.cells["ID"]
+        value = number_in(text) if text else None
+        if text and (value is None or not math.isfinite(value)):
+            return None
+        if value is not None and found.setdefault(person, value) != value and where is None:
+            where = f"it changes for person {person} on {table.place(row.line)}"
+    return where if all(row.cells["ID"] in found for row in table.rows) else None
 
 
 def _refuse_days(table: EventTable, columns: Sequence[str]) -> None:
@@ -147,8 +164,25 @@ def name_the_rest(table: EventTable, by: str, kept: set[str]) -> None:
             why = f"what was measured is read from {table.columns.get(by, by)}"
         elif column not in STANDARD:
             why = "not among the covariates asked for"
-        elif BY_NAME[column].use == "read":
+        elif (BY_NAME[column].use == "read" and not _says_nothing(table, column)) or (
+            column in ("LLOQ", "ULOQ")
+            and any(name in table.columns and not _says_nothing(table, name) for name in _FLAGS)
+        ):
             continue
         else:
             why = f"{BY_NAME[column].says}; no row says anything of it that matters here"
         table.left_out.append(LeftOut(spelled, why))
+
+
+_FLAGS = ("CENS", "BLQ")
+
+
+def _says_nothing(table: EventTable, column: str) -> bool:
+    """Is a column that is read where it says something one that never does?"""
+    told = table.rows if column in ("SS", "OCC") else [row for row in table.rows if row.cells["DV"]]
+    said = {row.cells.get(column, "") for row in told} - {""}
+    if column == "OCC":
+        return len(said) < 2
+    if column == "LIMIT":
+        return "CENS" not in table.columns or _says_nothing(table, "CENS")
+    return column in ("SS", *_FLAGS) and all(says_no(text) for text in said)

@@ -16,14 +16,16 @@ from hybrid import Schedule
 from hybrid.frames import is_frame
 from physics.glance import glance
 from training.people.records import LONGEST_ID, Record
+from training.people.tables.anew import Anew, counted_on
 from training.people.tables.arguments import require_reading
+from training.people.tables.changing import changing_of, occasions_of
 from training.people.tables.convention import BY_NAME, ignored
 from training.people.tables.dates import Clock
 from training.people.tables.event_table import EventTable, LeftOut, Row, events_in, number_in, read_events, short
 from training.people.tables.events import MOST_DOSES, Events, Given, Observation, endpoint_column
 from training.people.tables.file_order import Event, Order, placed
 from training.people.tables.frame_cells import cells_of
-from training.people.tables.kept_columns import covariate_columns, name_the_rest, stated_units
+from training.people.tables.kept_columns import changes, covariate_columns, name_the_rest, stated_units
 
 if TYPE_CHECKING:
     from hybrid.frames import DataFrame
@@ -98,20 +100,27 @@ def read_table(
     written to a file: named levels of its index are columns too. Names of columns in any case, all of them in
     `training.people.tables.convention`:
     - ID, TIME, AMT, DV: person, time, dose, measured value. Needed. A person's rows stand together, sorted by time.
-    - EVID: 0 observation, 1 dose, 2 other (only its covariates count). 3 and 4 (resets) are refused. Without the column a
-      row with AMT > 0 is a dose, and a value too where DV is neither missing nor 0; every other one is an observation.
+    - EVID: 0 observation, 1 dose, 2 other (only its covariates count), 3 reset, 4 reset and dose: everything is as if nothing had
+      been given, running infusions end, and so do additional doses. TIME may start again there: what follows is then counted on
+      from the last time before it. Without the column a row with AMT > 0 is a dose, and a value too where DV is neither missing
+      nor 0; every other one is an observation.
     - CMT: where a dose goes and what is measured: a number of `compartments` or `channels`, or a name in them. Missing or
       0: the first of `compartments`, the first of `channels`.
-    - RATE > 0: an infusion over AMT/RATE; DUR (TINF, DURATION) > 0: over that time. Missing or 0: all at once. Negative
-      (modelled) rates are refused.
-    - ADDL, II: ADDL more doses, every II. SS (steady state) is refused.
-    - MDV = 1: the value of this row was not measured. DVID, YTYPE: see `channel_column`.
+    - RATE > 0: an infusion over AMT/RATE; DUR (TINF, DURATION) > 0: over that time. Missing or 0: all at once. RATE −1
+      (−2): over a time that the model's rate (duration) says (`physics.Administered`).
+    - ADDL, II: ADDL more doses, every II. SS = 1 (or 3): the dose is the last of many like it, every II, that led to a steady
+      state, in place of what was there; SS = 2: on top of it. AMT = 0 with RATE and without II: of an infusion that stops here.
+    - MDV = 1: the value of this row was not measured. CENS = 1 (−1): it is below (above) DV, and above (below) LIMIT where
+    that is
+      given. BLQ: it is below LLOQ. So is "<0.05" in DV.
+    - OCC: the occasion; a record keeps when each begins (`Record.occasions`). An occasion without a measured value is refused.
+    - DVID, YTYPE: see `channel_column`.
     - DATE (month/day/year), DAT1 (day/month/year), DAT2 (year/month/day), DAT3 (year/day/month), ISO dates and counted days
       in each: then TIME is the time of the day, hh:mm, hh:mm:ss or hours, and the times of a record count from the person's
       first row, in the unit stated for TIME. TIME may be an ISO time (2021-05-03T08:30) too.
-    - what else the convention has a meaning for (CENS, BLQ, LLOQ, ADM, OCC, …) is refused where it says something that is
+    - what else the convention has a meaning for (LLOQ, ADM, L2, …) is refused where it says something that is
       not read, with the line and the cure.
-    - every other column: a covariate, one number for each person.
+    - every other column: a covariate, one number for each person, or numbers that hold from their row on (`Record.changing`).
 
     Arguments
     - `units`: UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"} and more keys for covariates; AMT needs none where
@@ -121,7 +130,7 @@ def read_table(
       {"central": "plasma"}.
     - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values, and
       replicates (several values of a channel at one time) further rows of that time.
-    - `covariates`: the columns to keep. By default all that hold one number for each person; others are left out, unless
+    - `covariates`: the columns to keep. By default all that hold numbers of everybody; others are left out, unless
       their unit is stated: then they were meant, and are refused with line and cure.
     - `order` of a dose and a value of one time. By default as the rows stand, the convention, where a dose at once goes into
       what is measured; where the table does not say so, or where a value after such a dose is not above the one before it,
@@ -169,11 +178,13 @@ def read_table(
         signed=signed,
     )
     _require_few_doses(table)
-    records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order).records()
+    moving = frozenset(name for name, column in kept.items() if changes(table, column))
+    records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order, moving).records()
     name_the_rest(table, events.by, set(kept.values()))
     return Table(records, tuple(table.left_out))
 
 
+_NOTHING = (math.nan, -math.inf, math.inf)  # a channel that was not measured, and its limits
 _MOST_ADDED = 200_000  # doses that ADDL asks for in a whole table: more than anybody was given, and than fit into memory
 
 
@@ -213,6 +224,7 @@ class _Reader:
     covariates: dict[str, str]
     units: dict[str, str]
     order: Order | None
+    moving: frozenset[str] = frozenset()  # covariates that change for anybody
 
     def records(self) -> list[Record]:
         people = [(person, list(rows)) for person, rows in groupby(self.table.rows, key=lambda row: row.cells["ID"])]
@@ -245,41 +257,87 @@ class _Reader:
             self.events.require_readable(row, kind)
             if kind == "other":
                 continue
-            if kind == "dose":
+            happened += [Event(time, row.line, one) for one in self.events.anew(row, time, kind)]
+            if kind == "reset":
+                continue
+            if kind in ("dose", "renewed"):
                 self._require_once(person, row, time, seen, False)
             else:  # in one row the value comes before the dose
                 observed = self.events.observation(row)
                 happened.append(Event(time, row.line, observed))
-                if observed.value is not None:
+                if observed.seen is not None:
                     self._require_once(person, row, time, seen, True)
-            if kind in ("dose", "both"):
-                happened += [_given(g, row.line, times) for g in self.events.doses(row, time)]
-        self._require_one_occasion(person, rows)
+            if kind in ("dose", "both", "renewed"):
+                given = self.events.doses(row, time)
+                happened += [_given(g, row.line, times) if isinstance(g, Given) else Event(time, row.line, g) for g in given]
+        happened = self._without_the_past(happened)
+        self._require_ungrouped(person, rows)
         nudge = float(np.spacing(max(abs(t) for t in times) or 1.0))
         happened = placed(happened, self.order, nudge, table)
-        when, measured = self._values(person, rows[0].line, happened)
+        when, measured, lower, upper = self._values(person, rows[0].line, happened)
         doses = [event.what.dose for event in happened if isinstance(event.what, Given)]
+        anew = [(event.time, event.what.steady) for event in happened if isinstance(event.what, Anew)]
+        there = np.isfinite(measured) | np.isfinite(lower) | np.isfinite(upper)
+        constant, changing = changing_of(table, person, rows, times, self.covariates, self.moving)
         start = min([times[0], *(event.time for event in happened)])
         return Record(
             id=person,
-            schedule=Schedule(tuple(sorted(doses, key=lambda dose: float(dose.time))), start=start),
+            schedule=Schedule(
+                tuple(sorted(doses, key=lambda dose: float(dose.time))),
+                start=start,
+                resets=tuple(at for at, steady in anew if steady is None),
+                steady=tuple(steady for _, steady in anew if steady is not None),
+            ),
             times=when,
             values=measured,
             channels=self.names,
-            covariates=self._covariates(person, rows),
+            covariates=constant,
             units=dict(self.units),
             nonnegative=tuple(name for name in self.names if name not in self.events.signed),
+            lower=lower,
+            upper=upper,
+            occasions=occasions_of(table, person, rows, times, when[there.any(1)]),
+            changing=changing,
         )
 
+    def _without_the_past(self, happened: list[Event]) -> list[Event]:
+        """Without the additional doses that a reset or a steady state takes back."""
+        kept = list(happened)
+        for anew in happened:
+            if not isinstance(anew.what, Anew) or not anew.what.forgets:
+                continue
+            lost = [e for e in kept if e.line < anew.line and e.time >= anew.time and not isinstance(e.what, Observation)]
+            for event in lost:
+                if not isinstance(event.what, Given) or event.what.extra == 0:
+                    raise self.table.error(
+                        anew.line,
+                        f"a reset or a steady state at {anew.time:g} takes back what {self.table.place(event.line)} "
+                        "gives at the same "
+                        "time; delete that row, or move it behind this one",
+                    )
+            kept = [e for e in kept if e not in lost]
+            before = [e for e in kept if e.line < anew.line]
+            early = [e for e in before if isinstance(e.what, Observation) and e.what.seen is not None and e.time == anew.time]
+            if anew.what.steady is not None and early and all(isinstance(e.what, Observation) for e in before):
+                raise self.table.error(
+                    early[0].line,
+                    f"a value at {anew.time:g} stands before the steady state of that time, and nothing is given before "
+                    "it: it would "
+                    "be read as of somebody who never took anything; begin the steady state one interval earlier (TIME "
+                    "- II, ADDL "
+                    "1), or move the row behind the dose if it was measured after it",
+                )
+        return kept
+
     def _times(self, person: str, rows: list[Row]) -> list[float]:
-        times = self.clock.times(rows)
+        times = counted_on(rows, self.clock.times(rows))
         for row, before, time in zip(rows[1:], times[:-1], times[1:], strict=True):
             if time < before:
                 midnight = " (a clock that passes midnight needs a DATE)" if self.clock.clocked else ""
                 raise self.table.error(
                     row.line,
                     f"time {time:g} of person {person} comes after {before:g}; sort the person's rows by TIME, or give "
-                    f"the rows of a second occasion an ID of their own{midnight}",
+                    f"a second occasion, before which nothing is left, a reset (EVID 3 or 4){midnight}",
                 )
         return times
 
@@ -303,32 +361,31 @@ class _Reader:
 
     def _values(
         self, person: str, line: int, happened: Sequence[Event]
-    ) -> tuple[np.ndarray, np.ndarray]:  # (T,), (T, p)
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # (T,), (T, p) of values and of limits below and above
         """Values of one time in one row, replicates in further rows of that time."""
-        found: dict[float, dict[str, list[float]]] = {}
+        found: dict[float, dict[str, list[tuple[float, float, float]]]] = {}
         for event in happened:
             if isinstance(event.what, Observation):
-                values = found.setdefault(event.time, {}).setdefault(event.what.channel, [])
-                values += [] if event.what.value is None else [event.what.value]
+                values, what = found.setdefault(event.time, {}).setdefault(event.what.channel, []), event.what
+                number = math.nan if what.value is None else what.value
+                values += [] if what.seen is None else [(number, what.lower, what.upper)]
         when: list[float] = []
-        measured: list[list[float]] = []
+        measured: list[list[tuple[float, float, float]]] = []
         for time in sorted(found):
             # a row that measured nothing stands where nothing else does
             for k in range(max(1, *(len(values) for values in found[time].values()))):
                 when.append(time)
                 measured.append(
-                    [found[time][c][k] if k < len(found[time].get(c, ())) else math.nan for c in self.names]
+                    [found[time][c][k] if k < len(found[time].get(c, ())) else _NOTHING for c in self.names]
                 )
-        array = np.array(measured).reshape(len(when), len(self.names))
-        if not np.isfinite(array).any():
+        array, lower, upper = np.array(measured, dtype=np.float64).reshape(len(when), len(self.names), 3).transpose(2, 0, 1)
+        if not (np.isfinite(array) | np.isfinite(lower) | np.isfinite(upper)).any():
             raise self.table.error(
                 line, f"person {person} has no observation; leave the person out, or check EVID, MDV and DV"
             )
-        return np.array(when), array
+        return np.array(when), array, lower, upper
 
-    def _require_one_occasion(self, person: str, rows: list[Row]) -> None:
-        said = [row for row in rows if row.cells.get("OCC")]
-        self._refuse_first("OCC", person, [row for row in said if row.cells["OCC"] != said[0].cells["OCC"]])
+    def _require_ungrouped(self, person: str, rows: list[Row]) -> None:
         grouped = [row for row in rows if row.cells.get("L2") and number_in(row.cells["L2"]) != 0.0 and row.cells["DV"]]
         groups = [row.cells["L2"] for row in grouped]
         self._refuse_first("L2", person, [row for row in grouped if groups.count(row.cells["L2"]) > 1])
@@ -342,29 +399,3 @@ class _Reader:
             f"{spelled} of person {person} is {short(rows[0].cells[column])}, {known.says}; "
             + known.cure.format(ignore=ignored(spelled)),
         )
-
-    def _covariates(self, person: str, rows: list[Row]) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for name, column in self.covariates.items():
-            spelled = self.table.columns[column]
-            for row in rows:
-                value = self.table.number(row, column)
-                if value is None:
-                    continue
-                if found.setdefault(name, value) != value:
-                    raise self.table.error(
-                        row.line,
-                        f"covariate {spelled} of person {person} changes from {found[name]:g} to {value:g}, and covariates "
-                        "are constant here",
-                        f"keep one value, or leave it out ({ignored(spelled)}), and, if it acts, give it to the schedule as an "
-                        "input: schedule.do(inputs={...: Signal(times, values)})",
-                        f"keep one value, or leave it out: --ignore {spelled}",
-                    )
-            if name not in found:
-                raise self.table.error(
-                    rows[0].line,
-                    f"person {person} has no {spelled}, which others have",
-                    f"write a value, or leave {spelled} out: covariates=[...], {ignored(spelled)}",
-                    f"write a value, or leave {spelled} out: --ignore {spelled}",
-                )
-        return found

@@ -1,0 +1,96 @@
+"""Records with resets and steady states: each piece starts where it does, and is solved beside the others."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hybrid.cutting.pieces import REST, Pieces
+from hybrid.cutting.restarts import Restarts
+from hybrid.cutting.segments import Segments
+from hybrid.defaults import simulating
+from hybrid.derivative import array_of
+from hybrid.model import HybridModel
+from hybrid.solve.solver import Cause, Failure, Solution, Solver, without
+from hybrid.steady_state import Settled, settled
+
+
+def solve_anew(
+    model: HybridModel,
+    segments: Segments,
+    theta: Tensor,  # (M|1, N, q)
+    context: Tensor,  # (M|1, N, r)
+    begins: Tensor,  # (M, N, n) where the records start
+    solver: Solver | None = None,
+) -> Solution:
+    """The states at the observations of records that begin anew on the way.
+
+    A reset starts a piece from `HybridModel.initial` of somebody of whom nothing was measured, at the inputs of its time; a
+    steady
+    state from x* = Φ(x*) at everyone's own θ. What a steady state adds to what is there is solved for itself and added: that is
+    the superposition of a linear model, and refused for any other.
+    Errors: `ValueError` for a steady state that is added under a model that is not linear, and for a reset under one that starts
+    from what is measured alone.
+    Law: people without restarts are as they are without anybody's; a piece is what a record of its own would be.
+    """
+    restarts = segments.restarts
+    assert restarts is not None
+    if bool(restarts.added.any()) and not model.linear:
+        raise ValueError(
+            "a steady state that is added to what is there (SS=2) has a meaning for linear models alone, and this one "
+            "is not: what "
+            "is there changes how fast the rest leaves; write one steady state with all of the doses (SS=1), or the earlier "
+            "doses as rows"
+        )
+    pieces: Pieces = segments.pieces
+    owner, rows = pieces.owner, segments.in_pieces
+    theta, context = (v.expand(-1, len(segments.dt), -1)[:, owner] for v in (theta, context))
+    start, u = begins[:, owner], segments.u0[owner, pieces.opens]
+    rests = pieces.kind == REST
+    if bool(rests.any()):
+        start = _placed(start, rests, _rest(model, theta[:, rests], u[rests]))
+    lost = torch.zeros(len(owner), dtype=torch.bool, device=owner.device)
+    steady = pieces.kind >= 0
+    if bool(steady.any()):
+        found = settled(model, theta[:, steady], context[:, steady], _chosen(restarts, pieces.kind[steady], u[steady]))
+        lost = lost.index_put((steady.nonzero()[:, 0],), ~found.reached)
+        start = _placed(start, steady, torch.where(found.reached[:, None], found.state, 0.0))
+    field = model.bind(rows, theta, context)
+    solution = (solver or simulating(model.dtype)).solve(field, start.contiguous())
+    whose, when = array_of(owner), array_of(rows.start)
+    failures = {int(r): Failure(int(whose[r]), float(when[r, 0]), Cause.UNSETTLED) for r in lost.nonzero()[:, 0].tolist()}
+    failures |= {f.record: replace(f, record=int(whose[f.record])) for f in solution.failures if f.record not in failures}
+    first: dict[int, Failure] = {}
+    for failure in sorted(failures.values(), key=lambda f: f.time):
+        known = first.setdefault(failure.record, failure)
+        if known.members is not None and failure.members is None:
+            first[failure.record] = failure
+        elif known.members is not None and failure.members is not None:
+            first[failure.record] = replace(known, members=tuple(sorted({*known.members, *failure.members})))
+    return without(pieces.back(solution.states), tuple(first[i] for i in sorted(first)))
+
+
+def _placed(
+    start: Tensor,  # (M, R, n)
+    rows: Tensor,  # (R,) bool
+    values: Tensor,  # (M|1, r, n)
+) -> Tensor:
+    return start.index_copy(1, rows.nonzero()[:, 0], values.to(start).expand(len(start), -1, -1))
+
+
+def _rest(model: HybridModel, theta: Tensor, u: Tensor) -> Tensor:
+    """Where somebody starts of whom nothing was measured, at these inputs."""
+    nothing = theta.new_full((theta.shape[1], len(model.observation.channels)), torch.nan)
+    try:
+        return model.initial(theta, nothing, u)
+    except ValueError as error:
+        raise ValueError(
+            "a reset (Schedule.resets, EVID 3 or 4) starts anew as if nothing had been measured, and here that is not "
+            f"known: {error}"
+        ) from error
+
+
+def _chosen(restarts: Restarts, which: Tensor, u: Tensor) -> Settled:
+    """The steady states that the rows start from."""
+    given = {name: getattr(restarts, name)[which] for name in ("state", "amount", "added", "length", "rate")}
+    return Settled(**given, inputs=u)

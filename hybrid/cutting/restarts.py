@@ -1,0 +1,71 @@
+"""Where people's records begin anew: resets and steady states, by the segments before which they stand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hybrid.schedules.dose import as_time
+from hybrid.schedules.steady import Course, Steady
+
+At = tuple[np.ndarray, np.ndarray]  # whose, and before which of their segments
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """Of N people: R resets and E steady states, each before a segment of somebody.
+
+    `reset_who`, `reset_at` (R,) · `who`, `at` (E,), `state` (E,) by number, `amount` (E,), `added` (E,) bool, and one interval of
+    each in two stretches: `length` and `rate` (E, 2), of an amount of 1 (`Course`).
+    """
+
+    reset_who: Tensor
+    reset_at: Tensor
+    who: Tensor
+    at: Tensor
+    state: Tensor
+    amount: Tensor
+    added: Tensor
+    length: Tensor
+    rate: Tensor
+
+    @staticmethod
+    def of(resets: At, steady: At, given: Sequence[Steady], states: Sequence[str]) -> "Restarts | None":
+        """These, None where there are none."""
+        if not len(resets[0]) and not given:
+            return None
+        courses = [Course.of(one) for one in given]
+        return Restarts(
+            torch.as_tensor(resets[0], dtype=torch.long),
+            torch.as_tensor(resets[1], dtype=torch.long),
+            torch.as_tensor(steady[0], dtype=torch.long),
+            torch.as_tensor(steady[1], dtype=torch.long),
+            torch.tensor([list(states).index(one.state) for one in given], dtype=torch.long),
+            torch.stack([as_time(one.amount) for one in given]) if given else torch.zeros(0, dtype=torch.float64),
+            torch.tensor([one.added for one in given], dtype=torch.bool),
+            torch.tensor([c.length for c in courses], dtype=torch.float64).reshape(-1, 2),
+            torch.tensor([c.rate for c in courses], dtype=torch.float64).reshape(-1, 2),
+        )
+
+    def people(self, index: Tensor) -> "Restarts | None":
+        """The same of the chosen people, with repeats; None where these have none."""
+        chosen = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
+        new, old = torch.nonzero(chosen[:, None] == self.reset_who[None], as_tuple=True)
+        who, of = torch.nonzero(chosen[:, None] == self.who[None], as_tuple=True)
+        if not len(new) and not len(who):
+            return None
+        kept: dict[str, Any] = {name: getattr(self, name)[of] for name in _EACH}
+        return Restarts(reset_who=new, reset_at=self.reset_at[old], who=who, **kept)
+
+    def to(self, like: Tensor) -> "Restarts":
+        """The same in the dtype and on the device of `like`."""
+        moved: dict[str, Any] = {name: getattr(self, name).to(like) for name in ("amount", "length", "rate")}
+        placed: dict[str, Any] = {name: getattr(self, name).to(like.device) for name in _WHOLE}
+        return replace(self, **moved, **placed)
+
+
+_EACH = ("at", "state", "amount", "added", "length", "rate")
+_WHOLE = ("reset_who", "reset_at", "who", "at", "state", "added")
