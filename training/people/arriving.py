@@ -1,5 +1,7 @@
 """Where a search for a person's coordinates begins when θ says when doses arrive: once between any two observations."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from training.people.cohort import Cohort
 
 _REACH = 3.0  # of a person's own coordinate: who is farther out is one of 400
 _GRID = 121  # values of the coordinate at which the lag is looked at
+_AT = 1e-4  # of a lag: nearer than that to an observation it is at it
 _MOST = 6  # places at most: of more stretches than that some are passed over
 
 
@@ -43,11 +46,52 @@ def arriving(
     return torch.stack(found, 1) if len(found) > 1 else None
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """People (M, N) whose lag, `parameter` of θ and `coordinate` of η, is one with which a dose arrives at an observation: `lag`
+    (M, N), in the others whatever theirs is.
+    """
+
+    coordinate: int
+    parameter: int
+    people: Tensor
+    lag: Tensor
+
+    def some(self, rows: Tensor) -> "Pinned":
+        """Of these people."""
+        return replace(self, people=self.people[:, rows], lag=self.lag[:, rows])
+
+
+def pinned(
+    model: HybridModel,
+    cohort: Cohort,
+    eta: Tensor,  # (M, N, d)
+) -> list[Pinned]:
+    """For each lag that people differ in, who is at a kink of φ."""
+    coordinates = _coordinates(model)
+    if not coordinates:
+        return []
+    with torch.no_grad():
+        theta = model.theta(eta, cohort.conditions.covariates)
+    found = []
+    for k, j, state in coordinates:
+        lag = theta[..., j].expand(len(eta), -1).clone()
+        at = torch.zeros(lag.shape, dtype=torch.bool)
+        for i, values in enumerate(lag.cpu().double().T.numpy()):
+            edges = _passed(cohort, i, state)
+            if len(edges):
+                nearest = edges[np.abs(values[:, None] - edges).argmin(1)]
+                at[:, i] = torch.from_numpy(np.abs(values - nearest) <= _AT * nearest)
+                lag[:, i] = torch.where(at[:, i].to(lag.device), torch.from_numpy(nearest).to(lag), lag[:, i])
+        found.append(Pinned(k, j, at.to(lag.device), lag))
+    return found
+
+
 def _coordinates(model: HybridModel) -> list[tuple[int, int, str]]:
     """For every lag that people differ in: its coordinate of η, its place in θ, and the state."""
     names = [p.name for p in model.backbone.physical]
     effects = list(model.population.effects)
-    found = []
+    found: list[tuple[int, int, str]] = []
     for s, j in model.delivery.lag:
         if names[j] in effects and all(effects.index(names[j]) != k for k, _, _ in found):
             found.append((effects.index(names[j]), j, model.backbone.states[s]))

@@ -38,6 +38,7 @@ from learned import (
 from physics import (
     BACKBONES,
     POPULATIONS,
+    Administered,
     CategoryOf,
     ExponentialOf,
     LinearBackbone,
@@ -47,6 +48,7 @@ from physics import (
     LogNormalPopulation,
     MixedPopulation,
     OneCompartmentOral,
+    Parameter,
     PowerOf,
     Shared,
     SharedPopulation,
@@ -180,6 +182,21 @@ def mixed() -> HybridModel:
     return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)
 
 
+def administered() -> HybridModel:
+    """A lag, a fraction and a first amount as θ, and nothing at the start elsewhere."""
+    model = oral(residual=False)
+    lag, first = Parameter("Tlag", "h", 0.4, 0.01, 3.0), Parameter("A0", "mg", 3.0, 0.1, 30.0)
+    backbone = Administered(
+        OneCompartmentOral(),
+        lag={"gut": lag},
+        fraction={"gut": Parameter("F", "1", 0.7, 0.1, 1.2)},
+        initial={"plasma": first},
+        start="empty",
+    )
+    population = LogNormalPopulation(backbone, [0.6, 0.2, 0.2, 0.3, None, 0.1])
+    return HybridModel(backbone, population, observation=model.observation, noise=model.noise)
+
+
 def people_for(model: HybridModel) -> tuple[Person, ...]:
     """Two people with doses, an infusion and input signals, wherever the model has them."""
     names, channels = model.backbone.inputs, len(model.observation.channels)
@@ -279,6 +296,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "noise that adds": added,
     "process noise": driven,
     "mixed": mixed,
+    "administered": administered,
 }
 
 
