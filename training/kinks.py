@@ -10,7 +10,7 @@ from training.people.arriving import Pinned
 from training.people.cohort import Cohort
 from training.people.information import copies, difference_offsets, expand, simulate_copies, slopes
 
-_ASIDE = 1e-3  # of the lag's coordinate: how far on either side of the kink φ is looked at
+_ASIDE = 1e-4  # of the lag's coordinate: how far on either side of the kink φ is looked at
 _ROUNDS = 6
 
 
@@ -37,7 +37,7 @@ def at_kinks(
     with torch.no_grad():
         for _ in range(_ROUNDS):
             eta = _on_kink(model, cohort, eta, pinned, unit)
-            _, g, H = _sides(model, cohort, eta, unit, solver)
+            _, g, H = _sides(model, cohort, eta, k, solver)
             if not others:
                 break
             step = torch.linalg.solve(_block(H.mean(0), others), g.mean(0)[..., others, None])[..., 0]
@@ -45,11 +45,9 @@ def at_kinks(
         eta = _on_kink(model, cohort, eta, pinned, unit)
     with torch.enable_grad():
         eta.requires_grad_()
-        value, g, H = _sides(model, cohort, eta, unit, solver)
+        value, g, H = _sides(model, cohort, eta, k, solver)
         sign = torch.tensor([1.0, -1.0], dtype=eta.dtype, device=eta.device)[:, None, None]
-        # from beside the kink back to it
-        value = (value - sign * _ASIDE * g[..., k] + 0.5 * _ASIDE**2 * H[..., k, k]).mean(0)
-        g = g - sign[..., None] * _ASIDE * H[..., :, k]
+        value = value.mean(0)
         slope, curved = sign * g[..., k], H[..., k, k]
         middle, level, w = H.mean(0), value, g.new_zeros(*value.shape, 0)
         if others:
@@ -88,14 +86,15 @@ def _on_kink(model: HybridModel, cohort: Cohort, eta: Tensor, pinned: Pinned, un
 
 
 def _sides(
-    model: HybridModel, cohort: Cohort, eta: Tensor, unit: Tensor, solver: Solver | None
+    model: HybridModel, cohort: Cohort, eta: Tensor, k: int, solver: Solver | None
 ) -> tuple[Tensor, Tensor, Tensor]:  # (2, M, N), (2, M, N, d), (2, M, N, d, d)
-    """φ, its gradient and information a little later and a little earlier than the observation."""
+    """φ, its gradient and information just later and just earlier than the observation: from a little beside it, and back."""
     found = []
     for side in (_ASIDE, -_ASIDE):
-        aside = eta + side * unit
+        aside = torch.cat([eta[..., :k], eta[..., k : k + 1] + side, eta[..., k + 1 :]], -1)
         run = simulate_copies(model, cohort.conditions, copies(aside, difference_offsets(aside)), eta.shape[1], solver)
-        found.append(expand(cohort, slopes(run, *eta.shape[1:]), aside))
+        value, g, H = expand(cohort, slopes(run, *eta.shape[1:]), aside)
+        found.append((value - side * g[..., k] + 0.5 * side**2 * H[..., k, k], g - side * H[..., k], H))
     value, gradient, information = (torch.stack(parts) for parts in zip(*found, strict=True))
     return value, gradient, information
 

@@ -121,8 +121,8 @@ class Mesh:
         q = 0.1 Re λ/|λ|. Nothing is taken to last longer than the slowest rate of A lets it. Nor is any step longer than
         2/(|λ| + r), λ of A(θ) and r the largest spectral radius of |∂ε/∂x|, so that the method is stable where slopes add up
         as they did at none of those states.
-        A fit moves typical values: at η = 0 each one that is learned is looked at too at `room` times what it is, and at that part
-        of it, within its box. One that everyone shares has no ω that would leave it any room.
+        A fit moves typical values: at η = 0 each one that is learned is looked at too at `room` times what it is, and at that
+        part of it, within its box. One that everyone shares has no ω that would leave it any room.
         The slopes are those of the present weights: where training makes a residual much faster than the backbone, or a parameter
         faster than that, cut the records anew, or by hand.
         Errors: `ValueError` for no records, and covariates that the model reads and the records lack.
@@ -282,9 +282,9 @@ def _moved(
         return []
     learned, box, found = estimates(), population.box.to(typical), []
     for j, (name, _) in enumerate(population.gives):
-        for factor in (room, 1.0 / room) if name in learned else ():
+        for times in (room, 1.0 / room) if name in learned else ():
             moved = typical.clone()
-            moved[..., j] = (typical[..., j] * factor).clamp(box[j, 0], box[j, 1])
+            moved[..., j] = (typical[..., j] * times).clamp(box[j, 0], box[j, 1])
             found.append(moved)
     return found
 
