@@ -79,7 +79,7 @@ def begun(backbone: Backbone, start: str, *, own: bool = False) -> Backbone:
     if start == "backbone":
         return backbone
     if isinstance(backbone, Administered):
-        raise ValueError('--start empty: Administered says its own start; write "start": "empty" in --backbone-config')
+        raise ValueError('--start empty: this backbone is Administered, which says its own start; write start="empty" there')
     if own and linearised_of(backbone) is None:
         raise ValueError(
             f"--start empty: a bundle does not carry {type(backbone).__name__}, a backbone of your own, with another start; let "

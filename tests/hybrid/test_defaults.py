@@ -237,9 +237,8 @@ def test_a_mesh_leaves_a_learned_rate_without_a_spread_three_times_its_start() -
     def of(spread: list[float | None]) -> HybridModel:
         backbone = OneCompartmentOral()
         population = LogNormalPopulation(backbone.physical, spread)
-        return HybridModel(
-            backbone, population, observation=Concentration("plasma", "V"), noise=AdditiveProportional(*[[v] for v in (0.5, 0.1, 0.03)])
-        )
+        noise = AdditiveProportional([0.5], [0.1], [0.03])
+        return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=noise)
 
     shared, given = of([None, None, None]), [person()]
     room, none = Mesh.of(shared, given), Mesh.of(shared, given, room=1.0)

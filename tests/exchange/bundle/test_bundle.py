@@ -193,7 +193,7 @@ def administered() -> HybridModel:
         initial={"plasma": first},
         start="empty",
     )
-    population = LogNormalPopulation(backbone, [0.6, 0.2, 0.2, 0.3, None, 0.1])
+    population = LogNormalPopulation(backbone.physical, [0.6, 0.2, 0.2, 0.3, None, 0.1])
     return HybridModel(backbone, population, observation=model.observation, noise=model.noise)
 
 
@@ -402,8 +402,8 @@ def test_the_models_above_are_every_family_member() -> None:
         for part in describe(make()).values()
         if isinstance(part, dict) and "class" in part
     }
-    assert used == members - OF_MECHANISMS
-    assert set(BUILTIN) == members | {"LinearisedBackbone"}  # of mechanisms: tests/homeostat/test_any_mechanism.py
+    assert used == members - OF_MECHANISMS | {"Administered"}
+    assert set(BUILTIN) == members | {"LinearisedBackbone", "Administered"}  # of mechanisms: tests/homeostat/test_any_mechanism.py
 
 
 @pytest.mark.parametrize("name", MODELS)

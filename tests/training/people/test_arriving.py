@@ -26,9 +26,8 @@ def made(lag: float, noise: float = 1.0) -> HybridModel:
     inner = OneCompartmentOral(parameters="clearance", typical={"ka": KA, "CL": CL, "V": V})
     backbone = Administered(inner, lag={"gut": Parameter("Tlag", "h", lag, 1e-4, 1e3)}, start="empty")
     population = LogNormalPopulation(backbone, {"ka": None, "CL": None, "V": OMEGA_V, "Tlag": OMEGA_LAG})
-    return HybridModel(
-        backbone, population, observation=Concentration("plasma", "V"), noise=AdditiveProportional([noise * ADDED], [noise * SHARE], [FLOOR])
-    )
+    head = AdditiveProportional([noise * ADDED], [noise * SHARE], [FLOOR])
+    return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=head)
 
 
 def records(y: np.ndarray) -> list[Record]:
