@@ -122,9 +122,10 @@ def scored(
 
     Errors: `ValueError`, which begins with `name`, for a likelihood that cannot score these, or gives another shape.
     """
-    y, mean, variance = lesson.taught.y, run.mean, run.variance
+    y, mean, variance, correlation = lesson.taught.y, run.mean, run.variance, run.correlation
     if not lesson.every:
         mean, variance = mean[lesson.members], variance[lesson.members]
+        correlation = correlation if correlation is None or len(correlation) == 1 else correlation[lesson.members]
         anchors = None if anchors is None else anchors.members(lesson.members)
     beyond = lesson.taught.limits is not None or lesson.taught.censoring == "m4"
     if beyond and (anchors is not None or likelihood is not gaussian_nll):
@@ -133,8 +134,14 @@ def scored(
             f"{name}: some values are only known to lie between limits, and {what}; write likelihood=gaussian_nll without "
             'anchors, or leave such values out, Cohort.of(records, model, censoring="m1")'
         )
-    if beyond:
-        return lesson.taught.nll(mean, variance)
+    if correlation is not None and (anchors is not None or likelihood is not gaussian_nll):
+        what = "this likelihood scores each channel alone" if anchors is None else "anchors move each channel by itself"
+        raise ValueError(
+            f"{name}: the errors of channels at one time are correlated (Correlated), and {what}; write likelihood=gaussian_nll "
+            "without anchors, or take the head without Correlated"
+        )
+    if beyond or correlation is not None:
+        return lesson.taught.nll(mean, variance, correlation)
     if anchors is not None:
         return anchors.likelihood(likelihood, y, mean, variance)
     try:
@@ -186,8 +193,16 @@ def judgement(
     with torch.no_grad():
         # a forecaster does not know the person exactly: their posterior widens what is predicted (to first order)
         s = sensitivity(model, asked.conditions, found.mode, solver)
-        own = torch.einsum("mntpi,mnij,mntpj->mntp", s.mean_slope, found.covariance, s.mean_slope)
-        each = asked.nll(s.mean, s.variance + own)  # (k, N)
+        if s.correlation is None:
+            own = torch.einsum("mntpi,mnij,mntpj->mntp", s.mean_slope, found.covariance, s.mean_slope)
+            each = asked.nll(s.mean, s.variance + own, None)  # (k, N)
+        else:  # of all channels of one time together
+            sd = s.variance.sqrt()
+            noise = sd[..., :, None] * s.correlation[:, None, None] * sd[..., None, :]
+            spread = noise + torch.einsum("mntpi,mnij,mntqj->mntpq", s.mean_slope, found.covariance, s.mean_slope)
+            widths = spread.diagonal(dim1=-2, dim2=-1)
+            scale = widths.sqrt()
+            each = asked.nll(s.mean, widths, spread / (scale[..., :, None] * scale[..., None, :]))
     count = total(lesson.count)
     score = total(torch.where(lesson.judges, each, 0.0).sum(1)) / count.clamp(min=1)
     return torch.where(count > 0, score, torch.nan), found.mode.contiguous()

@@ -35,11 +35,15 @@ RESULTS = {
         *("Bootstrap", "LikelihoodRatio", "NewtonStep", "ObjectiveValue", "ParameterRow", "ParameterTable", "Shrinkage"),
         "StandardErrors",
     ),
+    "training.identify": ("Comparison", "Information", "Optima", "Sensitivities"),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
 }
-MODULES = (*PACKAGES, "hybrid.filters", "training.diagnostics", "training.inference", "training.trust.recalibration")
+MODULES = (
+    *(*PACKAGES, "hybrid.filters", "training.diagnostics", "training.inference", "training.identify"),
+    "training.trust.recalibration",
+)
 
 
 def exported() -> Iterator[tuple[str, Any]]:

@@ -211,11 +211,12 @@ class Segments:
         return replace(self, **moved, segment=self.segment.to(like.device), doses=doses, restarts=restarts)
 
     def require_unbroken(self, name: str, cure: str) -> None:
-        """Raise `ValueError`, beginning with `name`, where anybody's record has a reset or a steady state in it."""
+        """Raise `ValueError`, beginning with `name`, where anybody's record begins anew or turns to another θ on the way."""
         if self.restarts is not None:
             raise ValueError(
                 f"{name}: a record has a reset or a steady state (Schedule.resets, Schedule.steady), at which what was before is "
-                f"forgotten, and here people are followed in one piece; {cure}"
+                "forgotten, or a covariate or an occasion that changes on the way, and here people are followed in one piece; "
+                f"{cure}"
             )
 
     def read(

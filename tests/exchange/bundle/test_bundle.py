@@ -31,9 +31,11 @@ from learned import (
     Combined1,
     Constant,
     ContractingMLP,
+    Correlated,
     DiagonalDiffusion,
     Ensemble,
     NeuralNoise,
+    SumOfResiduals,
 )
 from physics import (
     BACKBONES,
@@ -155,6 +157,14 @@ def added() -> HybridModel:
     return HybridModel(model.backbone, model.population, model.residual, observation=model.observation, noise=noise)
 
 
+def correlated() -> HybridModel:
+    """Two channels whose errors go together."""
+    model, within = linear(), NeuralNoise([0.5, 0.1], [0.02, 0.001], 2, 2, (3,), channel_scale=[1.0, 3.0])
+    parts = {"observation": model.observation, "latents": 2, "covariates": model.covariates}
+    noise = Correlated(within, [[1.0, -0.4], [-0.4, 1.0]])
+    return HybridModel(model.backbone, model.population, model.residual, noise=noise, **parts)
+
+
 def driven() -> HybridModel:
     """Process noise, with both of its parts and a state that is not driven."""
     model, process = linear(), DiagonalDiffusion([0.3, 0.0], [0.1, 0.2])
@@ -195,6 +205,19 @@ def administered() -> HybridModel:
     )
     population = LogNormalPopulation(backbone.physical, [0.6, 0.2, 0.2, 0.3, None, 0.1])
     return HybridModel(backbone, population, observation=model.observation, noise=model.noise)
+
+
+def summed() -> HybridModel:
+    """A sum of residuals, each of which sees and acts on something else; two see θ."""
+    residual = SumOfResiduals(
+        [
+            MLP(hidden=(4, 3), sees_states=("gut",), acts_on=("plasma",), sees_theta=("V", "ka"), state_scale=300.0),
+            MLP(hidden=(2, 3), sees_states=[1], acts_on=("gut",), sees_theta=("ke",), state_scale={"gut": 3.0, "plasma": 9.0}),
+        ]
+    )
+    model = oral(residual=False)
+    parts = {"observation": model.observation, "noise": model.noise, "covariates": {"WT": (70.0, 20.0)}, "latents": 1}
+    return HybridModel(model.backbone, model.population, residual, **parts)
 
 
 def people_for(model: HybridModel) -> tuple[Person, ...]:
@@ -295,8 +318,10 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "constant noise": constant,
     "noise that adds": added,
     "process noise": driven,
+    "correlated noise": correlated,
     "mixed": mixed,
     "administered": administered,
+    "sum of residuals": summed,
 }
 
 
@@ -403,7 +428,7 @@ def test_the_models_above_are_every_family_member() -> None:
         if isinstance(part, dict) and "class" in part
     }
     assert used == members - OF_MECHANISMS | {"Administered"}
-    assert set(BUILTIN) == members | {"LinearisedBackbone", "Administered"}  # of mechanisms: tests/homeostat/test_any_mechanism.py
+    assert set(BUILTIN) == members | {"LinearisedBackbone", "Administered"}  # tests/homeostat/test_any_mechanism.py
 
 
 @pytest.mark.parametrize("name", MODELS)
