@@ -16,6 +16,7 @@ from hybrid import (
     Dose,
     Exponential,
     HybridModel,
+    Log,
     Mesh,
     Observation,
     RungeKutta,
@@ -201,6 +202,7 @@ PROCESS_BUILDERS: Mapping[str, Callable[[], ProcessNoise]] = {  # of two states
 
 OBSERVATION_BUILDERS: Mapping[str, Callable[[], Observation]] = {  # of `OneCompartmentOral`
     "concentration": lambda: Concentration("plasma", "V"),
+    "log concentration": lambda: Log(Concentration("plasma", "V"), 1e-3),
     "concentration by position": lambda: Concentration(1, 2),
     "concentration in another unit": lambda: Concentration("plasma", "V", unit="ug/mL"),
     "states": lambda: States(("plasma", "gut")),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid import Conditions, HybridModel, Mesh, build_segments
+from hybrid import Conditions, HybridModel, Log, Mesh, build_segments
 from hybrid.defaults import exact
 from hybrid.derivative import lasting
 from hybrid.frames import is_frame
@@ -134,6 +134,11 @@ class Cohort:
             require_kind(mesh, Mesh, "Cohort.of: mesh", "Mesh(0.1), or none for Mesh.of(model, records)")
         if not records:
             raise ValueError("a cohort needs at least one record, got none")
+        if isinstance(model.observation, Log) and censoring == "m4":
+            raise ValueError(
+                "Cohort.of: m4 conditions values on being above 0, which log-normal ones are, and the model observes logarithms "
+                '(Log), which may be below; write censoring="m3"'
+            )
         ids = [r.id for r in records]
         if len(set(ids)) < len(ids):
             raise ValueError(f"record ids must differ, and {quote(sorted({i for i in ids if ids.count(i) > 1}))} repeat")

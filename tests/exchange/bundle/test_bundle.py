@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from benchmarks.corruptions.content import rehashed
 from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.bundles.checked import examine_bundle
-from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
+from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Log, Mesh, Schedule, Signal, States
 from learned import (
     MLP,
     NOISES,
@@ -163,6 +163,13 @@ def correlated() -> HybridModel:
     parts = {"observation": model.observation, "latents": 2, "covariates": model.covariates}
     noise = Correlated(within, [[1.0, -0.4], [-0.4, 1.0]])
     return HybridModel(model.backbone, model.population, model.residual, noise=noise, **parts)
+
+
+def logarithms() -> HybridModel:
+    """Errors that are log-normal."""
+    model = oral()
+    seen, noise = Log(Concentration("plasma", "V"), 1e-3), Constant([0.2], [0.01])
+    return HybridModel(model.backbone, model.population, model.residual, observation=seen, noise=noise)
 
 
 def driven() -> HybridModel:
@@ -318,6 +325,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "constant noise": constant,
     "noise that adds": added,
     "process noise": driven,
+    "log-normal noise": logarithms,
     "correlated noise": correlated,
     "mixed": mixed,
     "administered": administered,
