@@ -25,6 +25,7 @@ from hybrid.propagate import Moves, propagate, root, transition
 from hybrid.schedules.dose import Dose
 from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import Signal
+from hybrid.schedules.steady import Steady
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationError, Solution, Solver, Torchdiffeq
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
@@ -66,6 +67,7 @@ __all__ = [
     "Solution",
     "Solver",
     "States",
+    "Steady",
     "Term",
     "Torchdiffeq",
     "build_segments",

@@ -32,7 +32,7 @@ _COUNT = "how many channels there are, the model says"
 _AXES_OF = (
     *("hybrid.root", "hybrid.transition"),
     *("hybrid.Concentration.mean", "hybrid.Offset.mean", "hybrid.Offset.offset", "hybrid.Offset.seen", "hybrid.States.mean"),
-    *("hybrid.Concentration.seen", "hybrid.States.seen"),
+    *("hybrid.Concentration.seen", "hybrid.Log.mean", "hybrid.Log.seen", "hybrid.States.seen"),
     *("hybrid.Prediction.crps", "hybrid.Prediction.log_prob"),
     *("hybrid.SemilinearField.linear", "learned.DiagonalDiffusion.diffusion", "learned.Zero.forward"),
     *("physics.LinearBackbone.initial", "physics.LinearBackbone.matrices", "physics.LogNormalPopulation.log_prior"),
