@@ -24,6 +24,7 @@ import stability
 import training
 import training.diagnostics as diagnostics
 import training.inference as inference
+import training.shift as shift
 import training.trust as trust
 import training.trust.recalibration as recalibration
 import twin.log as log
@@ -49,7 +50,8 @@ from training.people import Ohashi
 PACKAGES = (
     "hybrid.filters",
     *("physics", "learned", "hybrid", "stability", "training", "training.people", "training.trust"),
-    *("training.trust.recalibration", "training.diagnostics", "training.inference", "exchange", "twin", "twin.log"),
+    *("training.trust.recalibration", "training.diagnostics", "training.inference", "training.shift"),
+    *("exchange", "twin", "twin.log"),
     "homeostat.pictures",
 )
 LINES, COLUMNS, CHARACTERS = 10, 120, 1200
@@ -180,6 +182,9 @@ def of_few() -> Iterator[Any]:
     drawn = diagnostics.simulated_cohorts(w.model, w.cohort, 20, generator())
     yield from (drawn, diagnostics.npde(drawn, generator()), diagnostics.predictive_check(drawn))
     yield from (diagnostics.residuals(w.model, w.cohort, w.known), diagnostics.fitted_curves(w.model, w.cohort, w.known))
+    yield from (shift.Reference.of(w.model, w.cohort, w.known), hybrid.Shift())
+    yield hybrid.ShiftReason("given", "twice", "gut", 2.0, 1.0)
+    yield shift.update(outcome, generator=generator(), repeats=1)
     yield diagnostics.eta_against_covariates(w.model, w.cohort, w.known, generator=generator(), permutations=9)
     yield from (recalibration.Scaling.fit(outcome), recalibration.CrossScaling.fit(outcome, folds=2, generator=generator()))
     yield from (adaptive, recalibration.SplitConformal.fit(outcome, horizons=None))

@@ -187,8 +187,8 @@ DOORS = {
     "stability.claims": ({"torch", "cvxpy", "clarabel", "stability.search"}, ("stability",)),
     "training.people": ({"cvxpy", "clarabel"}, ("training.people",)),
     "training.trust": ({"cvxpy", "clarabel"}, ("training.trust",)),
-    "exchange": ({"cvxpy", "clarabel"}, ("training.people", "training.trust")),
-    "twin": ({"cvxpy", "clarabel"}, ("training.people", "training.trust")),
+    "exchange": ({"cvxpy", "clarabel"}, ("training.people", "training.shift", "training.trust")),
+    "twin": ({"cvxpy", "clarabel"}, ("training.people", "training.shift", "training.trust")),
     "training": ({"cvxpy"}, ("training",)),
 }
 

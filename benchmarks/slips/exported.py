@@ -35,11 +35,15 @@ RESULTS = {
         *("Bootstrap", "LikelihoodRatio", "NewtonStep", "ObjectiveValue", "ParameterRow", "ParameterTable", "Shrinkage"),
         "StandardErrors",
     ),
+    "training.shift": ("Reference", "Update"),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
 }
-MODULES = (*PACKAGES, "hybrid.filters", "training.diagnostics", "training.inference", "training.trust.recalibration")
+MODULES = (
+    *(*PACKAGES, "hybrid.filters", "training.diagnostics", "training.inference", "training.shift"),
+    "training.trust.recalibration",
+)
 
 
 def exported() -> Iterator[tuple[str, Any]]:

@@ -16,6 +16,7 @@ from benchmarks.slips import (
     of_physics,
     of_pictures,
     of_recalibration,
+    of_shift,
     of_stability,
     of_training,
     of_twin,
@@ -29,7 +30,8 @@ from benchmarks.slips.taken import TAKEN
 def calls() -> Mapping[str, Call]:
     """The table, by package, each row with what its call may take (`taken.py`)."""
     known = (of_physics, of_mechanisms, of_learned, of_hybrid, of_filters)
-    parts = (*known, of_training, of_diagnostics, of_inference, of_recalibration, of_exchange, of_log, of_stability, of_twin)
+    after = (of_training, of_diagnostics, of_inference, of_shift, of_recalibration)
+    parts = (*known, *after, of_exchange, of_log, of_stability, of_twin)
     rows = {name: row for part in parts for name, row in part.rows().items()}
     return {name: replace(row, taken=TAKEN.get(name, {})) for name, row in rows.items()}
 

@@ -50,7 +50,7 @@ def update_of(prediction: Prediction, y: torch.Tensor, cohort: Cohort, *, seen: 
     outcome = Outcome(prediction.people(index), y[index], [cohort.ids[i] for i in index.tolist()])
     if any(not np.isfinite(outcome.values[..., c]).any() for c in range(outcome.values.shape[-1])):
         return None
-    return update(outcome, generator=torch.Generator().manual_seed(3), repeats=4)
+    return update(outcome, generator=torch.Generator().manual_seed(3), repeats=3)
 
 
 def update_verdicts(found: Update | None) -> list[Verdict]:

@@ -22,7 +22,7 @@ from training.shift.seen import disagreement, distances
 Array = NDArray[np.float64]
 
 SHARE = 0.03  # of people like those of the training, who are flagged all the same, over all reasons
-_COVARIATES, _OWN, _REST = 0.02, 0.007, 0.003  # of these three; what else is held beside has room to spare
+_COVARIATES, _OWN, _REST = 0.02, 0.0085, 0.0015  # of these three; what else is held beside has room to spare
 _QUANTILE = 0.01  # the members' disagreement in training is passed by so many; more than it by half is beyond
 CATEGORIES = 5  # so few whole numbers are categories, and no quantity
 
@@ -33,7 +33,7 @@ CRITERION = (
     f"their range with room to spare; when somebody is measured, doses and inputs against the most and the least that anybody in "
     f"training had by the same time, {MORE:g} times which, and two events apart, counts as another rate; all measurements so far "
     "against what the training's law predicts of them, by their Mahalanobis distance, in the part that other parameters explain "
-    "(0.7 %) and in the part that none do (0.3 %); and the members' disagreement about somebody like this, before anything is "
+    "(0.85 %) and in the part that none do (0.15 %); and the members' disagreement about somebody like this, before anything is "
     f"measured, against {MORE:g} times the 99th percentile of the training's. Of people like those of the training 3 in 100 are "
     "flagged, each time that they are looked at."
 )

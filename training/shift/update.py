@@ -1,12 +1,15 @@
 """With some outcomes of another cohort: a recalibration fitted on these people, and how many of them it takes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from hybrid import Prediction
 from physics.arguments import as_written, require_generator, require_kind, require_number
 from physics.glance import glance
 from training.trust.outcome import Outcome, require_outcome
@@ -23,18 +26,19 @@ FEWEST = 4  # people, for anything to be learned of them and shown on others
 class Update:
     """What another cohort's outcomes say about the forecasts of it.
 
-    `level` of the intervals · `people`, how many · `before`, which share of their observations the intervals cover as they are,
-    and `after`, scaled by the others of the same cohort · `curve`, for so many people the share covered of the *other* people,
-    scaled by those, the mean over random choices of them · `needed`, the smallest number of the curve from which on that share
-    is within 0.05 of the level, None where no number does · `scaling` and `conformal`, fitted on all of them, for the next
-    people of this cohort · `conformal_needed`, below how many people no interval of this level is finite.
+    `level` of the intervals · `people`, how many · `before`, which share of their observations the intervals cover as they are, and
+    `after`, scaled by the others of the same cohort · `curve`, for so many people the share covered of the *other* people, scaled
+    by those, the mean over random choices of them, and the standard error that so few others leave · `needed`, the smallest number
+    of the curve from which on that share is within 0.05 of the level, or two such errors, None where no number does · `scaling` and
+    `conformal`, fitted on all of them, for the next people of this cohort · `conformal_needed`, below how many people no interval
+    of this level is finite.
     """
 
     level: float
     people: int
     before: float
     after: float
-    curve: tuple[tuple[int, float], ...]
+    curve: tuple[tuple[int, float, float], ...]
     needed: int | None
     scaling: Scaling
     conformal: SplitConformal
@@ -56,13 +60,13 @@ class Update:
             f"people as they are, "
             f"and {100 * self.after:.0f} % once the variances are scaled by the others of this table."
         ]
-        shown = ", ".join(f"{n} people: {100 * share:.0f} %" for n, share in self.curve)
+        shown = ", ".join(f"{n} people: {100 * share:.0f} %" for n, share, _ in self.curve)
         takes = (
             f"It takes about {self.needed} of them"
             if self.needed is not None
             else f"More than {self.curve[-1][0]} of them are needed, or another model,"
         )
-        found.append(f"{takes} for the others to be covered within {100 * NEAR:g} points of {name} (scaled by {shown}).")
+        found.append(f"{takes} for the others to be covered within {100 * NEAR:g} points of {name}, or within what so few others can show (scaled by {shown}).")
         more = self.people >= self.conformal_needed
         found.append(
             f"A conformal interval of {name}, which holds whatever the model, takes {self.conformal_needed} people, and there "
@@ -75,7 +79,7 @@ class Update:
         """As plain JSON values."""
         return {
             **{name: getattr(self, name) for name in ("level", "people", "before", "after", "needed", "conformal_needed")},
-            "curve": [list(pair) for pair in self.curve],
+            "curve": [list(row) for row in self.curve],
             "scaling": self.scaling.to_dict(),
             "conformal": self.conformal.to_dict(),
             "sentences": self.sentences(),
@@ -90,7 +94,7 @@ class Update:
                 data["people"],
                 float(data["before"]),
                 float(data["after"]),
-                tuple((int(n), float(share)) for n, share in data["curve"]),
+                tuple((int(n), float(share), float(error)) for n, share, error in data["curve"]),
                 data["needed"],
                 Scaling.from_dict(data["scaling"]),
                 SplitConformal.from_dict(data["conformal"]),
@@ -127,8 +131,13 @@ def update(
         )
     crossed = CrossScaling.fit(outcome, folds=min(5, len(names)), generator=generator)
     after = _covered(outcome.prediction, outcome, level, crossed)
-    curve = [(n, _of_some(outcome, names, n, level, int(repeats), generator)) for n in _sizes(len(names))]
-    near = [abs(share - level) <= NEAR + 1e-9 for _, share in curve]
+    own = _by_person(crossed.apply(outcome.prediction, outcome.people), outcome, level)
+    error = float(own.std(ddof=1))  # of one person's share; people, and not their measurements, are independent
+    curve = [
+        (n, _of_some(outcome, names, n, level, int(repeats), generator), error / math.sqrt(len(names) - n))
+        for n in _sizes(len(names))
+    ]
+    near = [abs(share - level) <= max(NEAR, 2.0 * sd) + 1e-9 for _, share, sd in curve]
     needed = next((curve[k][0] for k in range(len(curve)) if all(near[k:])), None)
     return Update(
         float(level),
@@ -165,7 +174,17 @@ def _of_some(
     return float(np.mean(shares))
 
 
-def _covered(prediction: Any, outcome: Outcome, level: float, scaling: "Scaling | CrossScaling | None") -> float:
+def _by_person(stated: Prediction, outcome: Outcome, level: float) -> NDArray[np.float64]:
+    """Of each person the share of their observations that the central intervals hold."""
+    pit = stated.cdf(outcome.y.to(stated.mean.device)).cpu().numpy()
+    there, person = np.isfinite(pit), outcome.person
+    inside = (np.abs(np.where(there, pit, 0.5) - 0.5) <= 0.5 * level) & there
+    held, count = (np.bincount(person, v.sum((1, 2)).astype(np.float64)) for v in (inside, there))
+    found: NDArray[np.float64] = held / np.maximum(count, 1.0)
+    return found
+
+
+def _covered(prediction: Prediction, outcome: Outcome, level: float, scaling: "Scaling | CrossScaling | None") -> float:
     """Which share of the observations the central intervals hold."""
     stated = prediction if scaling is None else scaling.apply(prediction, outcome.people)
     pit = stated.cdf(outcome.y.to(stated.mean.device)).cpu().numpy()
