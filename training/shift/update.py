@@ -26,12 +26,12 @@ FEWEST = 4  # people, for anything to be learned of them and shown on others
 class Update:
     """What another cohort's outcomes say about the forecasts of it.
 
-    `level` of the intervals · `people`, how many · `before`, which share of their observations the intervals cover as they are, and
-    `after`, scaled by the others of the same cohort · `curve`, for so many people the share covered of the *other* people, scaled
-    by those, the mean over random choices of them, and the standard error that so few others leave · `needed`, the smallest number
-    of the curve from which on that share is within 0.05 of the level, or two such errors, None where no number does · `scaling` and
-    `conformal`, fitted on all of them, for the next people of this cohort · `conformal_needed`, below how many people no interval
-    of this level is finite.
+    `level` of the intervals · `people`, how many · `before`, which share of their observations the intervals cover as they are,
+    and `after`, scaled by the others of the same cohort · `curve`, for so many people the share covered of the *other* people,
+    scaled by those, the mean over random choices of them, and the standard error that so few others leave · `needed`, the
+    smallest number of the curve from which on that share is within 0.05 of the level, or two such errors, None where no number
+    does · `scaling` and `conformal`, fitted on all of them, for the next people of this cohort · `conformal_needed`, below how
+    many people no interval of this level is finite.
     """
 
     level: float
@@ -66,7 +66,10 @@ class Update:
             if self.needed is not None
             else f"More than {self.curve[-1][0]} of them are needed, or another model,"
         )
-        found.append(f"{takes} for the others to be covered within {100 * NEAR:g} points of {name}, or within what so few others can show (scaled by {shown}).")
+        found.append(
+            f"{takes} for the others to be covered within {100 * NEAR:g} points of {name}, or within what so few others can show "
+            f"(scaled by {shown})."
+        )
         more = self.people >= self.conformal_needed
         found.append(
             f"A conformal interval of {name}, which holds whatever the model, takes {self.conformal_needed} people, and there "

@@ -26,7 +26,9 @@ def test_a_wider_cohort_is_covered_after_a_few_people() -> None:
     # P(|z| < 1.2816/2) = .478 at a standard deviation twice the stated; 192 observations: sd .04
     assert found.before == pytest.approx(0.478, abs=0.13)
     assert found.after == pytest.approx(0.8, abs=0.12)
-    assert found.needed is not None and 2 <= found.needed <= 16 and [n for n, *_ in found.curve] == [2, 4, 8, 16]
+    assert found.needed is not None
+    assert 2 <= found.needed <= 16
+    assert [n for n, *_ in found.curve] == [2, 4, 8, 16]
     assert found.scaling.aleatoric[0] == pytest.approx(4.0, rel=0.5)
     assert found.conformal_needed == 4
     assert "It takes about" in " ".join(found.sentences())
@@ -46,8 +48,7 @@ def test_the_judged_had_no_part_in_the_factors() -> None:
     y[0] += 1000.0
     wild = Outcome(calm.prediction, y, calm.people)
     found = update(wild, generator=torch.Generator().manual_seed(1), repeats=1)
-    assert found.after < 1.0  # the wild one is scaled by calm people,
-    assert missed
+    assert found.after < 1.0  # the wild one is scaled by calm people, and is missed
 
 
 @pytest.mark.parametrize("people", [1, 3])
