@@ -80,6 +80,11 @@ def selected(bundle: Bundle, selection: Selection) -> Selected:
             "who gives doses there would give them as they were said; export a model without them, and simulate this one from "
             "its bundle"
         )
+    if bundle.model.noise.correlation() is not None:
+        raise ValueError(
+            "selected: the errors of this model's channels are correlated (Correlated), and an exported form says the variance "
+            "of each channel alone; export a model whose noise is the head within, and score or draw this one from its bundle"
+        )
     count = max(bundle.model.members, len(bundle.personal.mode))
     if selection.member is not None and selection.member >= count:
         raise ValueError(

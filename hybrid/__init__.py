@@ -15,6 +15,7 @@ from hybrid.field_spread import field_spread
 from hybrid.laws.observation import check_observation
 from hybrid.laws.solver import check_solver
 from hybrid.laws.term import check_term
+from hybrid.log_observation import Log
 from hybrid.model import HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.prediction import Prediction
@@ -29,7 +30,7 @@ from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationErro
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
-OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States)
+OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States, Log)
 TERMS: tuple[type[Term], ...] = ()
 SOLVERS: tuple[type[Solver], ...] = (RungeKutta, Exponential, Torchdiffeq)
 
@@ -46,6 +47,7 @@ __all__ = [
     "Failure",
     "HybridModel",
     "Interval",
+    "Log",
     "Mesh",
     "Moves",
     "Observation",

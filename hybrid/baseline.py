@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hybrid.log_observation import Log
 from hybrid.observation import JoinsBackbone, Observation
 from physics import Backbone
 
@@ -14,6 +15,8 @@ def by_state(
     baseline: Tensor,  # (N, p)
 ) -> Tensor:  # (M|1, N, p') what `Backbone.initial` reads
     """The baseline by the states that it was measured of, in the backbone's units, instead of by the channels' order."""
+    if isinstance(observation, Log):  # what sets the start was measured as a logarithm too
+        return by_state(backbone, observation.within, theta, baseline.exp())
     if not isinstance(observation, JoinsBackbone):
         return baseline
     measured, names = observation.measured, [p.name for p in backbone.physical]

@@ -1,5 +1,7 @@
 """The solvers that are taken where none is named."""
 
+from typing import Protocol
+
 import torch
 
 from hybrid.solve.exponential import Exponential
@@ -20,6 +22,18 @@ def predicting(fitted: Solver | None, dtype: torch.dtype) -> Solver:
     return fitted if fitted is not None and fitted.adaptive else simulating(dtype)
 
 
-def differentiating() -> Solver:
-    """Of what differentiates, thousands of times: the classic method on the mesh that a cohort carries."""
-    return RungeKutta("rk4")
+class HasShape(Protocol):
+    """A model, as far as it says whether A(θ) x is all that there is."""
+
+    @property
+    def linear(self) -> bool:
+        """Is it?"""
+
+
+def differentiating(model: HasShape | None = None) -> Solver:
+    """Of what differentiates, thousands of times: the classic method on the mesh that a cohort carries.
+
+    Of a model that is linear, the exponential of A, which is exact in a step of any length: no parameter is too fast for it,
+    however far from the start a search goes.
+    """
+    return Exponential() if model is not None and model.linear else RungeKutta("rk4")

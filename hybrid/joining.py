@@ -55,6 +55,11 @@ def require_sizes(joint: Joint, residual: Residual, noise: NoiseHead, process: P
         )
     if process is not None and process.states != n:
         raise ValueError(f"HybridModel: the process noise is made for {process.states} states and the model has {n}")
+    if process is not None and noise.correlation() is not None:
+        raise ValueError(
+            "HybridModel: process noise moves all channels, and what that gives them in common is not added to the correlation "
+            "of their errors (Correlated); build it without process noise, or with the head without Correlated"
+        )
     if noise.channels != len(joint.channels):
         raise ValueError(f"HybridModel: {len(joint.channels)} channels are observed, noise is given for {noise.channels}")
     made_for = (getattr(noise, "states", n), getattr(noise, "inputs", 0))

@@ -84,7 +84,8 @@ class HybridModel(nn.Module):
         self.covariates, self.covariate_units = standardising({} if covariates is None else covariates)
         self.observation = observation.joined(backbone) if isinstance(observation, JoinsBackbone) else observation
         n, m, r = len(backbone.states), len(backbone.inputs), len(self.covariates) + self.latents
-        joint = Joint(tuple(backbone.states), tuple(backbone.inputs), tuple(self.observation.channels), r)
+        boxes = {p.name: (float(p.low), float(p.high)) for p in backbone.physical}
+        joint = Joint(tuple(backbone.states), tuple(backbone.inputs), tuple(self.observation.channels), r, boxes)
         residual = Zero(n, m, r) if residual is None else residual
         self.residual = residual.joined(joint) if isinstance(residual, Joins) else residual
         noise = noise.joined(joint) if isinstance(noise, Joins) else noise

@@ -25,6 +25,7 @@ from physics.arguments import (
     require_kind,
     require_names,
     require_number,
+    require_shape,
 )
 from physics.glance import glance
 
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 class Prediction:
     """Predictive distribution of N people's observations at T times each, with its sources of uncertainty kept apart.
 
-    Given member m and draw s an observation is Gaussian, y | m, s ~ N(mean[m, s], variance[m, s]), independent between times
-    and channels; members and draws are equally likely, so that y follows a mixture of M·S Gaussians.
+    Given member m and draw s an observation is Gaussian, y | m, s ~ N(mean[m, s], variance[m, s]), independent between times,
+    and between channels but for `correlation`; members and draws are equally likely, so that y follows a mixture of M·S
+    Gaussians.
 
     Arguments
       mean      (M, S, N, T, p), in the channels' units; M members (what the model does not know), S draws of the person's
@@ -49,6 +51,8 @@ class Prediction:
       channels, units   p names and p UCUM codes
       ids       (N,) whose each row is, None where that is not known: it is compared with the cohort that the prediction meets
       time_unit a UCUM code, None where nobody said it; it is shown and handed on
+      correlation  (M, N, p, p) of the measurement errors of one time, None where channels are independent: `sample` alone
+                reads it, everything else is of one channel at one time
       shift     (N,) whether each person looks like those of the training, None where nobody asked; nothing is computed of it
 
     Everything computed is (N, T, p) in float64, NaN at padding and where an observation handed in is NaN (missing). What
@@ -67,6 +71,7 @@ class Prediction:
     units: tuple[str, ...]
     ids: tuple[str, ...] | None = None
     time_unit: str | None = None
+    correlation: Tensor | None = None
     shift: tuple[Shift, ...] | None = None
 
     __repr__, _repr_html_ = glance(summary)
@@ -105,6 +110,10 @@ class Prediction:
                 f"{len(self.channels)} channel names and {len(self.units)} units came with {self.mean.shape[4]} channels in "
                 'mean; each channel needs one name and one unit, e.g. channels=("glucose",), units=("mmol/L",).'
             )
+        if self.correlation is not None:
+            M, _, N, _, p = self.mean.shape
+            require_shape(self.correlation, "Prediction: correlation", M, N, p, p, write="predict(model, cohort, draws)")
+            object.__setattr__(self, "correlation", self.correlation.to(self.mean))
         if not bool(torch.isfinite(self.times[self.mask]).all()):
             raise ValueError("times holds values that are not finite where mask says that they are real; mask those out")
         mean, variance = self._columns()
@@ -265,6 +274,9 @@ class Prediction:
         chosen = (member, draw, torch.arange(people, device=device))
         mean, variance = self.mean[chosen], self.variance[chosen]
         noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64, device=own).to(device)
+        if self.correlation is not None:
+            root = torch.linalg.cholesky(self.correlation)[member.expand(count, people), chosen[2]]  # (count, N, p, p)
+            noise = (root[:, :, None] @ noise[..., None])[..., 0]
         return self._masked(mean + variance.sqrt() * noise)
 
     def to_frame(self, level: float = 0.9) -> "DataFrame":
@@ -295,15 +307,18 @@ class Prediction:
     def members(self, indices: Sequence[int] | Tensor) -> "Prediction":
         """The prediction of these members alone."""
         index = self._index(indices, self.mean.shape[0], "member")
-        return replace(self, mean=self.mean[index], variance=self.variance[index])
+        correlation = None if self.correlation is None else self.correlation[index]
+        return replace(self, mean=self.mean[index], variance=self.variance[index], correlation=correlation)
 
     def people(self, indices: Sequence[int] | Tensor) -> "Prediction":
         """The prediction for these people alone."""
         i = self._index(indices, self.mean.shape[2], "person")
         mean, variance = self.mean[:, :, i], self.variance[:, :, i]
         ids = None if self.ids is None else tuple(self.ids[k] for k in i.tolist())
+        correlation = None if self.correlation is None else self.correlation[:, i]
         shift = None if self.shift is None else tuple(self.shift[k] for k in i.tolist())
-        return replace(self, mean=mean, variance=variance, times=self.times[i], mask=self.mask[i], ids=ids, shift=shift)
+        kept = {"times": self.times[i], "mask": self.mask[i], "ids": ids, "correlation": correlation, "shift": shift}
+        return replace(self, mean=mean, variance=variance, **kept)
 
     def during(self, start: float, end: float) -> "Prediction":
         """The prediction at times in [start, end] alone, each record's own time; others become padding."""

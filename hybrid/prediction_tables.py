@@ -23,6 +23,8 @@ class Mixture(Protocol):
     @property
     def variance(self) -> Tensor: ...  # (M, S, N, T, p)
     @property
+    def correlation(self) -> Tensor | None: ...  # (M, N, p, p)
+    @property
     def times(self) -> Tensor: ...  # (N, T)
     @property
     def mask(self) -> Tensor: ...  # (N, T)
@@ -97,7 +99,7 @@ def dataset(prediction: Mixture) -> "Dataset":
         )
     if N and bool(real.all()) and bool((when == when[:1]).all()):
         coords["time"] = (("time",), when[0], clock)
-    variables = {
+    variables: dict[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]] = {
         "mean": (axes, np.where(there, _array(prediction.mean), np.nan), {"units": unit}),
         "variance": (
             axes,
@@ -105,6 +107,13 @@ def dataset(prediction: Mixture) -> "Dataset":
             {"long_name": "variance of a measurement", "units": f"({unit}).({unit})" if squared else f"the square of {unit}"},
         ),
     }
+    if prediction.correlation is not None:
+        coords["other_channel"] = (("other_channel",), list(prediction.channels), {})
+        variables["correlation"] = (
+            ("member", "person", "channel", "other_channel"),
+            _array(prediction.correlation),
+            {"long_name": "correlation of measurement errors at one time", "units": "1"},
+        )
     return dataset_of(variables, coords, {}, "Prediction.to_xarray")
 
 

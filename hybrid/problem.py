@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hybrid.anew import solve_anew
 from hybrid.conditions import Conditions
+from hybrid.cutting.changes import Changes
 from hybrid.cutting.delivered import delivered
 from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
@@ -28,8 +29,9 @@ Start = Tensor | tuple[Tensor, Tensor]  # a state, or its mean and covariance
 class Problem:
     """dx/dt = A(θ) x + B(θ) u + ε(x, u, c) on these segments from x(0) = `start`, known up to `covariance`.
 
-    `theta` (M|1, N, q) · `context` c (M|1, N, r) · `start` (M, N, n), before what arrives at that moment · `covariance`
-    (M, N, n, n), None where the start is known.
+    `theta` (M|1, N, q) · `context` c (M|1, N, r); where `changes` says that people's θ changes on the way, both have one axis
+    more, of their P pieces: (M|1, N, P, q) and (M|1, N, P, r) · `start` (M, N, n), before what arrives at that moment
+    · `covariance` (M, N, n, n), None where the start is known.
     """
 
     model: HybridModel
@@ -38,6 +40,7 @@ class Problem:
     context: Tensor
     start: Tensor
     covariance: Tensor | None = None
+    changes: Changes | None = None
 
     @staticmethod
     def of(
@@ -53,24 +56,33 @@ class Problem:
         Errors: `ValueError`, beginning with `name`, for shapes, types and devices that do not fit.
         """
         require_alike(model, conditions, personal)
-        theta = model.theta(personal, conditions.covariates)
-        context = model.context(personal, conditions.covariates)
+        own, covariates = conditions.by_piece(personal)
+        theta, context = model.theta(own, covariates), model.context(own, covariates)
+        changes = conditions.changes
+        if changes is not None:
+            theta, context = (v.unflatten(1, (conditions.size, changes.count)) for v in (theta, context))
+        first = theta if changes is None else theta[:, :, 0]
         if start is None:
-            x, S = model.initial(theta, conditions.baseline, conditions.segments.u0[:, 0]), None
+            x, S = model.initial(first, conditions.baseline, conditions.segments.u0[:, 0]), None
         else:
-            x, S = starting(start, len(model.backbone.states), conditions.size, name, theta)
+            x, S = starting(start, len(model.backbone.states), conditions.size, name, first)
         M = max(model.members, theta.shape[0], x.shape[0], 1 if S is None else S.shape[0])
         x = x.expand(M, conditions.size, x.shape[-1])
         S = None if S is None else S.expand(M, conditions.size, *S.shape[-2:])
         segments = conditions.segments
         if model.delivery:
+            if changes is not None:
+                raise ValueError(
+                    f"{name}: this model's θ says how doses arrive, and an occasion or a covariate changes θ on the way, of "
+                    "which together no meaning is built; leave lag, fraction, duration and rate out"
+                )
             if M > 1:
                 raise ValueError(
                     f"{name}: this model's θ says how doses arrive, so that each of its {M} members has segments of its own; "
                     "ask for one member at a time, learned.select(model, torch.tensor([m]))"
                 )
             segments = delivered(segments, model.delivery, theta[0].expand(conditions.size, -1))
-        return Problem(model, segments, theta, context, x, S)
+        return Problem(model, segments, theta, context, x, S, changes)
 
     def field(self, segments: Segments | None = None) -> SemilinearField:
         """The right-hand side, on these segments or on the same records cut otherwise."""
@@ -81,6 +93,9 @@ class Problem:
         on = self.segments if segments is None else segments
         if on.restarts is not None:
             return solve_anew(self.model, on, self.theta, self.context, self.start, solver)
+        if self.changes is not None:  # these people change after their last observation, or at it
+            field = self.model.bind(on, self.theta[:, :, 0], self.context[:, :, 0])
+            return (solver or simulating(self.model.dtype)).solve(field, self.start)
         return (solver or simulating(self.model.dtype)).solve(self.field(segments), self.start)
 
     def measured(
@@ -89,7 +104,13 @@ class Problem:
         inputs: Tensor,  # (1, N, T, m)
     ) -> tuple[Tensor, Tensor]:  # (M, N, T, p) twice
         """Mean and variance of a measurement in each state, by its noise alone."""
-        mean = self.model.observation.mean(states, self.theta)
+        if self.changes is None:
+            mean = self.model.observation.mean(states, self.theta)
+        else:  # every reading as a person of its own, with the θ of its time
+            M, N, T, n = states.shape
+            index = self.changes.reading[None, :, :, None].expand(len(self.theta), -1, -1, self.theta.shape[-1])
+            theta = self.theta.gather(2, index).flatten(1, 2)
+            mean = self.model.observation.mean(states.reshape(M, N * T, 1, n), theta).reshape(M, N, T, -1)
         return mean, self.model.noise.variance(mean, states, inputs)
 
 

@@ -22,6 +22,7 @@ from hybrid.solve.solver import Solver
 from hybrid.solve.stability_limit import require_mesh
 from hybrid.terms import bound
 from hybrid.threads import of_conditions, threads_by
+from learned.correlated import correlated
 from physics.arguments import require_kind, require_number, require_shape
 from physics.glance import glance
 
@@ -95,11 +96,20 @@ def sample_paths(
         # without process noise nothing is drawn on the way
         states = problem.solve(solver).require() if model.process is None else _walked(problem, solver, normal)
         mean, variance = problem.measured(states, problem.segments.read_inputs())
-        noise = normal(mean.shape, mean)
+        error = correlated(normal(mean.shape, mean), model.noise.correlation())
     shape = (states.shape[0], count, N, states.shape[2])
     return Paths(
-        states.reshape(*shape, states.shape[-1]), mean.reshape(*shape, -1), (mean + variance.sqrt() * noise).reshape(*shape, -1)
+        states.reshape(*shape, states.shape[-1]), mean.reshape(*shape, -1), (mean + variance.sqrt() * error).reshape(*shape, -1)
     )
+
+
+def _require_one_piece(problem: Problem, name: str) -> None:
+    problem.segments.require_unbroken(name, _IN_PIECES)
+    if problem.changes is not None:
+        raise ValueError(
+            f"{name}: a record has a covariate or an occasion that changes on the way, and here people are followed in one "
+            f"piece; {_IN_PIECES}"
+        )
 
 
 _IN_PIECES = "write each stretch as a record of its own, or leave the process noise out"
@@ -107,8 +117,8 @@ _IN_PIECES = "write each stretch as a record of its own, or leave the process no
 
 def _walked(problem: Problem, solver: Solver, normal: Callable[[Sequence[int], Tensor], Tensor]) -> Tensor:  # (M, R, T, n)
     """The states at the observations, with the noise of every step drawn at its end."""
+    _require_one_piece(problem, "sample_paths")
     driven, segments, x = Driven.of(problem, solver), problem.segments, problem.start
-    segments.require_unbroken("sample_paths", _IN_PIECES)
     passed = [x]
     for k in range(segments.dt.shape[1]):
         one = Interval.at(segments, k)
@@ -125,7 +135,8 @@ def _for_each_path(problem: Problem, everyone: Tensor) -> Problem:
     start, covariance = problem.start[:, everyone], problem.covariance
     theta, c = (v[:, everyone] for v in (problem.theta, problem.context))
     S = None if covariance is None else covariance[:, everyone]
-    return Problem(problem.model, problem.segments.people(everyone), theta, c, start, S)
+    changes = None if problem.changes is None else problem.changes.people(everyone)
+    return Problem(problem.model, problem.segments.people(everyone), theta, c, start, S, changes)
 
 
 def read_boundaries(segments: Segments) -> Segments:
@@ -147,11 +158,17 @@ def process_variance(
     constant. Give a nonlinear model a mesh with a `step`: between two boundaries J and D are the means of both ends.
     Differentiable in everything. It says nothing about the correlation along time.
     `readings` are the states of a solve over `read_boundaries(problem.segments)`.
-    Errors: `ValueError` for a nonlinear model on records that no mesh has cut.
+    Errors: `ValueError` for a nonlinear model on records that no mesh has cut, and for channels whose errors are correlated.
     Source: Jazwinski, Stochastic Processes and Filtering Theory (1970) § 9.
     """
     model, segments = problem.model, problem.segments
-    segments.require_unbroken("process noise, or a start with a covariance,", _IN_PIECES)
+    _require_one_piece(problem, "process noise, or a start with a covariance,")
+    if model.noise.correlation() is not None:
+        raise ValueError(
+            "a covariance of the state is carried into the variance of each channel, not into what channels have in common, and "
+            "the errors of this model's channels are correlated (Correlated); give the start without a covariance, or take the "
+            "head without Correlated"
+        )
     _require_mesh(model, segments, problem.covariance is not None)
     M, N, _, n = readings.shape
     K = segments.dt.shape[1]

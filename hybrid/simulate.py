@@ -33,10 +33,11 @@ from physics.glance import glance
 class Rollout:
     """One simulation of N people under M members.
 
-    `theta` (M, N, q) and `context` c (M, N, r) · `states` (M, N, T, n) at the observation times, before a dose of the
+    `theta` (M, N, q) and `context` c (M, N, r), or (M, N, P, q) and (M, N, P, r) where θ changes on the way (`Changes`)
+    · `states` (M, N, T, n) at the observation times, before a dose of the
     same time, `inputs` (1, N, T, m) and `infused` (1, N, T, n), what runs in, there (None where nothing does) · `mean`,
     `variance` (M, N, T, p) of a measurement, given the member: the variance is that of the measurement and, with process
-    noise, of the state.
+    noise, of the state · `correlation` (M|1, p, p) of the errors of one time, None where channels are independent.
     """
 
     theta: Tensor
@@ -47,6 +48,7 @@ class Rollout:
     variance: Tensor
     failures: tuple[Failure, ...] = ()
     infused: Tensor | None = None
+    correlation: Tensor | None = None
 
     __repr__, _repr_html_ = glance()
 
@@ -102,7 +104,8 @@ def rollout(
     if driven is not None:
         variance = variance + driven
     infused = problem.segments.read_rates() if problem.segments.infused else None
-    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, solution.failures, infused)
+    said = model.noise.correlation()
+    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, solution.failures, infused, said)
 
 
 def _each_member(
@@ -125,7 +128,7 @@ def _each_member(
 
         run = of_member(model, m, alone)
         runs.append(replace(run, failures=tuple(replace(f, members=(m,)) for f in run.failures)))
-    rates = [r.infused for r in runs]
+    rates, said = [r.infused for r in runs], [r.correlation for r in runs if r.correlation is not None]
     nothing = runs[0].states.new_zeros(1, *runs[0].states.shape[1:])
     return Rollout(
         theta=torch.cat([r.theta for r in runs]),
@@ -135,6 +138,7 @@ def _each_member(
         mean=torch.cat([r.mean for r in runs]),
         variance=torch.cat([r.variance for r in runs]),
         failures=tuple(f for r in runs for f in r.failures),
+        correlation=torch.cat(said) if said else None,
         infused=None if all(r is None for r in rates) else torch.cat([nothing if r is None else r for r in rates]),
     )
 
@@ -209,6 +213,7 @@ def predict(
         units=model.observation.units,
         ids=ids,
         time_unit=model.backbone.time_unit,
+        correlation=None if run.correlation is None else run.correlation[:, None].expand(M, N, -1, -1),
     )
 
 

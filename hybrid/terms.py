@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hybrid.derivative import slope_of
 from hybrid.remainder import Remainder, Whole, remainder_at
+from learned.of_theta import with_theta
 from learned.residual import Bound, Field, LayeredResidual, Residual
 from physics import LinearisedBackbone
 from physics.arguments import require_callable, require_kind, require_shape
@@ -276,13 +277,11 @@ def learned_at(
 ) -> tuple[BoundTerm | None, tuple[Tensor, ...]]:
     """ε for people whose θ and c are held, None where it is 0 everywhere, and the tensors that it is made from.
 
-    Here alone a residual that `sees_theta` gets it: behind c.
+    A residual that `sees_theta` gets it here: behind c.
     """
     if residual.vanishes:
         return None, ()
-    if residual.sees_theta:
-        rows = torch.broadcast_shapes(theta.shape[:2], c.shape[:2])
-        c = torch.cat([c.expand(*rows, -1), theta.expand(*rows, -1)], -1)
+    c = with_theta(residual, theta, c)
     if not isinstance(residual, LayeredResidual):
         return BoundTerm(Bound(residual, c)), (c, *residual.parameters())
     layers = residual.layers()  # folded once

@@ -4,6 +4,7 @@ from learned.additive_proportional import AdditiveProportional, Combined2
 from learned.combined1 import Combined1
 from learned.constant import Constant
 from learned.contracting import ContractingMLP
+from learned.correlated import Correlated
 from learned.diagonal_diffusion import DiagonalDiffusion
 from learned.ensemble import Ensemble, concatenate, select
 from learned.joints import Joins, Joint
@@ -14,11 +15,12 @@ from learned.neural_noise import NeuralNoise
 from learned.noise import NoiseHead
 from learned.process_noise import ProcessNoise
 from learned.residual import Field, LayeredResidual, Layers, Residual
+from learned.sum_of_residuals import SumOfResiduals
 from learned.zero import Zero
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
-RESIDUALS: tuple[type[Residual], ...] = (MLP, ContractingMLP, Zero)
-NOISES: tuple[type[NoiseHead], ...] = (AdditiveProportional, Combined1, Constant, NeuralNoise)
+RESIDUALS: tuple[type[Residual], ...] = (MLP, ContractingMLP, SumOfResiduals, Zero)
+NOISES: tuple[type[NoiseHead], ...] = (AdditiveProportional, Combined1, Constant, Correlated, NeuralNoise)
 PROCESS_NOISES: tuple[type[ProcessNoise], ...] = (DiagonalDiffusion,)
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Combined2",
     "Constant",
     "ContractingMLP",
+    "Correlated",
     "DiagonalDiffusion",
     "Ensemble",
     "Field",
@@ -42,6 +45,7 @@ __all__ = [
     "NoiseHead",
     "ProcessNoise",
     "Residual",
+    "SumOfResiduals",
     "Zero",
     "check_noise",
     "check_process_noise",

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from learned.bent import Bent
-from learned.joints import Joint, require_joined, waits, with_sizes
+from learned.joints import Joint, by_name, inputs_of, places, require_joined, waits, with_sizes
+from learned.of_theta import of_model, requested, require_same, resolved, waiting
 from learned.residual import Activation, LayeredResidual, Layers
 from learned.sizes import (
     flag_of,
     generator_of,
+    listed_of,
     matrix_of,
     named_numbers,
     number_of,
@@ -78,6 +80,8 @@ class ContractingMLP(LayeredResidual):
     - `states` n, `inputs`, `covariates`, `hidden`, `activation` (tanh, relu, sigmoid, softplus), `vanishes_at_origin`,
       `state_scale`, `input_scale`, `rate_scale`, `generator`: as in `MLP`, the initial weights too, and so what is left out
       or given by name: it waits for the model.
+    - `sees_inputs`, `sees_theta`: as in `MLP` too: they are the same on two trajectories that are compared, so nothing that is
+      proved changes. Every state may change and is seen: S, which makes the room, is of all of them.
     - `vertices` (V, n, n): the backbone's A at the corners of what θ can be, in 1/time; one (n, n) serves as V = 1.
     - `metric` P (n, n), the same for all members: `stability.common_metric(vertices)` gives one. By default the solution of
       (A + κI)ᵀP + P(A + κI) = −diag(1/s²) for the mean vertex A, κ the smaller of λ and 0.9 of its slowest rate.
@@ -106,6 +110,8 @@ class ContractingMLP(LayeredResidual):
         rate: float | None = None,
         learn_metric: bool = False,
         vanishes_at_origin: bool = True,
+        sees_inputs: Sequence[int | str] | None = None,
+        sees_theta: bool | Sequence[int | str] | Sequence[Mapping[str, Any]] = False,
         state_scale: Mapping[str, float] | Sequence[float] | float = 1.0,
         input_scale: Mapping[str, float] | Sequence[float] | float = 1.0,
         rate_scale: float = 1.0,
@@ -124,8 +130,12 @@ class ContractingMLP(LayeredResidual):
         for what, by in (("state_scale", state_scale), ("input_scale", input_scale)):
             if isinstance(by, Mapping):
                 named_numbers(by, f"ContractingMLP: {what}")
+        sees_theta = requested(sees_theta, "ContractingMLP: sees_theta, True, False or some,")
+        sees_inputs = None if sees_inputs is None else listed_of(sees_inputs, "ContractingMLP: sees_inputs")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
-        if waits((states, inputs, covariates), (state_scale, input_scale), where="ContractingMLP"):
+        self._said: list[str] = []  # inputs that were named, for `config`
+        scales = (state_scale, input_scale)
+        if waits((states, inputs, covariates), scales, sees_inputs, where="ContractingMLP") or waiting(sees_theta):
             self._waiting = {
                 "states": states,
                 "inputs": inputs,
@@ -137,6 +147,8 @@ class ContractingMLP(LayeredResidual):
                 "rate": rate,
                 "learn_metric": learn_metric,
                 "vanishes_at_origin": vanishes_at_origin,
+                "sees_inputs": sees_inputs,
+                "sees_theta": sees_theta,
                 "state_scale": state_scale,
                 "input_scale": input_scale,
                 "rate_scale": rate_scale,
@@ -157,6 +169,9 @@ class ContractingMLP(LayeredResidual):
         self.hidden, self.activation = tuple(int(h) for h in hidden), activation
         self.vanishes_at_origin, self.learn_metric = vanishes_at_origin, learn_metric
         self.acts_on = tuple(range(states))
+        self.sees_inputs = inputs_of(sees_inputs, inputs, "ContractingMLP")
+        self.seen_theta = resolved(sees_theta, "ContractingMLP: sees_theta")
+        self.sees_theta = self.seen_theta is not None
         self.state_scale = scale_of(state_scale, states, "ContractingMLP: state_scale")
         self.input_scale = scale_of(input_scale, inputs, "ContractingMLP: input_scale")
         (self.rate_scale,) = scale_of(rate_scale, 1, "ContractingMLP: rate_scale")
@@ -185,7 +200,8 @@ class ContractingMLP(LayeredResidual):
 
         self.weights = nn.ParameterList([zeros(o, i) for i, o in itertools.pairwise(widths)])
         self.biases = nn.ParameterList([zeros(o) for o in biased])
-        self.input_weights, self.covariate_weights = zeros(widths[1], inputs), zeros(widths[1], covariates)
+        held = covariates + (0 if self.seen_theta is None else self.seen_theta.count)
+        self.input_weights, self.covariate_weights = zeros(widths[1], inputs), zeros(widths[1], held)
         self.multipliers = nn.ParameterList([zeros(h) for h in self.hidden])
         self.linear = zeros(states, states)
         if learn_metric:
@@ -198,8 +214,19 @@ class ContractingMLP(LayeredResidual):
         if not isinstance(joint, Joint):
             raise ValueError(f"ContractingMLP.joined: joint is a Joint, which a HybridModel makes, and got {shown(joint)}")
         if given is None:
+            if self._said and places(self._said, joint.inputs, "ContractingMLP: sees_inputs") != self.sees_inputs:
+                raise ValueError(f"ContractingMLP: sees_inputs {self._said} was resolved for another order; build it anew")
+            require_same(self.seen_theta, joint.boxes, "ContractingMLP: sees_theta")
             return self
-        return ContractingMLP(**with_sizes(given, joint, "ContractingMLP"))
+        made = with_sizes(given, joint, "ContractingMLP")
+        if given["sees_inputs"] is not None:
+            made["sees_inputs"] = places(given["sees_inputs"], joint.inputs, "ContractingMLP: sees_inputs")
+        if waiting(given["sees_theta"]):
+            made["sees_theta"] = of_model(given["sees_theta"], joint.boxes, "ContractingMLP: sees_theta")
+        found = ContractingMLP(**made)
+        found._said = [joint.inputs[i] for i in made["sees_inputs"]] if by_name(given["sees_inputs"]) else []
+        require_same(found.seen_theta, joint.boxes, "ContractingMLP: sees_theta")
+        return found
 
     def _require_joined(self) -> None:
         require_joined(self._waiting, "ContractingMLP", "states, inputs and covariates")
@@ -212,7 +239,7 @@ class ContractingMLP(LayeredResidual):
             tensor.copy_(size * torch.randn(tensor.shape, generator=generator, dtype=F64))
 
         with torch.no_grad():
-            last, fan = len(self.weights) - 1, self.states + self.inputs + self.covariates
+            last, fan = len(self.weights) - 1, self.states + self.inputs + self.covariate_weights.shape[2]
             for k, weight in enumerate(self.weights):
                 draw(weight, (0.1 if k == last else 1.0) / math.sqrt(weight.shape[2] if k else fan))
             for k, bias in enumerate(self.biases):
@@ -226,13 +253,14 @@ class ContractingMLP(LayeredResidual):
         self._require_joined()
         built, kind = self._build(), self.linear.dtype
         n, last = self.states, len(self.weights) - 1
+        folds = [1.0 / r if i in self.sees_inputs else 0.0 for i, r in enumerate(self.input_scale)]
         scale = self.linear.new_tensor([self.rate_scale * s for s in self.state_scale])
         output = self.linear.new_zeros(1, n) if self.vanishes_at_origin else self.biases[last] * scale
         # one by one: a slice is a list of new parameters, whose gradients nobody gets under torch.func.functional_call
         return Layers(
             weights=tuple(w.to(kind) for w in (built.first, *built.middle, built.last)),
             biases=(*(self.biases[k] for k in range(last)), output),
-            input_weights=self.input_weights / self.linear.new_tensor(self.input_scale),
+            input_weights=self.input_weights * self.linear.new_tensor(folds),
             covariate_weights=self.covariate_weights,
             activation=self.activation,
             vanishes_at_origin=self.vanishes_at_origin,
@@ -279,6 +307,9 @@ class ContractingMLP(LayeredResidual):
             "state_scale": list(self.state_scale),
             "input_scale": list(self.input_scale),
             "rate_scale": self.rate_scale,
+            # only where there are any: the others are described as they were before
+            **({} if self.sees_inputs == tuple(range(self.inputs)) else {"sees_inputs": self._said or list(self.sees_inputs)}),
+            **({} if self.seen_theta is None else {"sees_theta": self.seen_theta.config()}),
         }
 
     def _frame(self) -> Tensor:  # (M|1, n, n)

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, runtime_checkable
 
 from learned.sizes import number_of, shown, sizes_of
@@ -10,14 +10,15 @@ from learned.sizes import number_of, shown, sizes_of
 
 @dataclass(frozen=True)
 class Joint:
-    """What a model tells its learned parts: the names of its `states`, `inputs` and `channels`, in order, and how many
-    `covariates` (latents counted) the residual sees.
+    """What a model tells its learned parts: the names of its `states`, `inputs` and `channels`, in order, how many
+    `covariates` (latents counted) the residual sees, and the `boxes` (low, high) of θ by name, in its order.
     """
 
     states: tuple[str, ...]
     inputs: tuple[str, ...]
     channels: tuple[str, ...]
     covariates: int
+    boxes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what in ("states", "inputs", "channels"):
@@ -28,6 +29,13 @@ class Joint:
         sizes_of({"covariates": self.covariates}, "Joint")
         if self.covariates < 0:
             raise ValueError(f"Joint: covariates is how many there are, from 0 on, and is {self.covariates}")
+        if not isinstance(self.boxes, Mapping) or not all(isinstance(name, str) for name in self.boxes):
+            raise ValueError(f"Joint: boxes go by the names of θ, and are {shown(self.boxes)}; write {{'V': (5.0, 200.0)}}")
+        for name, ends in self.boxes.items():
+            if not isinstance(ends, tuple | list) or len(ends) != 2:
+                raise ValueError(f"Joint: boxes: that of {name[:60]} is its low and its high end, and is {shown(ends)}")
+            for end in ends:
+                number_of(end, f"Joint: boxes: an end of {name[:60]}")
 
 
 @runtime_checkable
@@ -102,6 +110,22 @@ def in_order(
         wrong += [f"lacks {absent[0]!r}"] if absent and missing is None else []
         raise ValueError(f"{where} {' and '.join(wrong)}; give one number for each of {', '.join(names) or 'none'}")
     return [number_of(given[name], f"{where}: {name}") if name in given else float(missing or 0.0) for name in names]
+
+
+def inputs_of(given: Sequence[int | str] | None, inputs: int, where: str) -> tuple[int, ...]:
+    """The positions of the inputs that a residual sees, all of them where none are `given`; names wait for the model.
+
+    Errors: `ValueError`, beginning with `where`, for one that is not there.
+    """
+    found = tuple(int(name_or_place(i, f"{where}: sees_inputs")) for i in (range(inputs) if given is None else given))
+    if not set(found) <= set(range(inputs)):
+        raise ValueError(
+            f"{where}: sees_inputs names inputs by their index, 0 to {inputs - 1} here, and got {found}; the order is that of "
+            "the backbone's inputs"
+            if inputs
+            else f"{where}: sees_inputs is {found} and the residual is made for no inputs; leave it out"
+        )
+    return found
 
 
 def by_name(*given: Any) -> bool:

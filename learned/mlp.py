@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learned.joints import Joint, by_name, name_or_place, places, require_joined, waits, with_sizes
+from learned.joints import Joint, by_name, inputs_of, name_or_place, places, require_joined, waits, with_sizes
+from learned.of_theta import of_model, requested, require_same, resolved, waiting
 from learned.residual import ACTIVATIONS, Activation, LayeredResidual, Layers
 from learned.sizes import (
     flag_of,
@@ -33,9 +34,11 @@ class MLP(LayeredResidual):
     - `vanishes_at_origin`: nothing is made from nothing.
     - `separable`: ε_i sees x_i alone (and u, c). With `vanishes_at_origin` and no inputs, ε_i is then 0 on the face
       x_i = 0, so amounts that start ≥ 0 stay ≥ 0 under a compartmental backbone. Hidden units are dealt out in turn.
-    - `acts_on`: the states that ε may change, all by default; `sees_states=False` makes ε a function of u and c alone;
-      `sees_inputs`: the inputs that ε is a function of, all by default (an input may drive B(θ)u alone). Both by name,
-      acts_on=("plasma",), or by position.
+    - `acts_on`: the states that ε may change, all by default; `sees_states`: those that it is a function of, all by default
+      (True), or none (False: a function of u and c alone); `sees_inputs`: the inputs that it is a function of, all by default
+      (an input may drive B(θ)u alone). Each on its own, by name, acts_on=("plasma",), or by position.
+    - `sees_theta`: the θ that ε is a function of, standardised by their boxes (`SeenTheta`); none by default, True for all, or
+      some by name or position; without a model each is written out, [{"name": "V", "at": 2, "low": 5.0, "high": 200.0}].
     - `state_scale` s (n,), `input_scale` r (m,): typical sizes in the units of x and u, one for all, in order, or by name;
       `rate_scale` ρ in 1/time. Each is rounded to a power of two, so that folding it into the weights is exact.
     - `generator`: draws the first weights (normal, variance 1/fan-in; the last layer a tenth of that, so that training
@@ -56,9 +59,10 @@ class MLP(LayeredResidual):
         *,
         vanishes_at_origin: bool = True,
         separable: bool = False,
-        sees_states: bool = True,
+        sees_states: bool | Sequence[int | str] = True,
         sees_inputs: Sequence[int | str] | None = None,
         acts_on: Sequence[int | str] | None = None,
+        sees_theta: bool | Sequence[int | str] | Sequence[Mapping[str, Any]] = False,
         state_scale: Mapping[str, float] | Sequence[float] | float = 1.0,
         input_scale: Mapping[str, float] | Sequence[float] | float = 1.0,
         rate_scale: float = 1.0,
@@ -68,13 +72,16 @@ class MLP(LayeredResidual):
         hidden = widths_of(hidden, "MLP: hidden")
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise ValueError(f"MLP: unknown activation {shown(activation)}; choose one of {sorted(ACTIVATIONS)}")
-        flags = {"vanishes_at_origin": vanishes_at_origin, "separable": separable, "sees_states": sees_states}
+        flags = {"vanishes_at_origin": vanishes_at_origin, "separable": separable}
         for what, flag in flags.items():
             flag_of(flag, f"MLP: {what}")
         if generator is not None:
             generator_of(generator, "MLP: generator")
         sizes = {"states": states, "inputs": inputs, "covariates": covariates}
         sizes_of({what: size for what, size in sizes.items() if size is not None}, "MLP")
+        if not isinstance(sees_states, bool):
+            sees_states = listed_of(sees_states, "MLP: sees_states, True, False or some,")
+        sees_theta = requested(sees_theta, "MLP: sees_theta, True, False or some,")
         sees_inputs = None if sees_inputs is None else listed_of(sees_inputs, "MLP: sees_inputs")
         acts_on = None if acts_on is None else listed_of(acts_on, "MLP: acts_on")
         for what, scale in (("state_scale", state_scale), ("input_scale", input_scale)):
@@ -82,7 +89,8 @@ class MLP(LayeredResidual):
                 named_numbers(scale, f"MLP: {what}")
         self._waiting: dict[str, Any] | None = None  # the arguments, where some of them only a model can resolve
         self._said: dict[str, list[str]] = {}  # options that were names, for `config`
-        if waits((states, inputs, covariates), (state_scale, input_scale), sees_inputs, acts_on, where="MLP"):
+        named = (sees_inputs, acts_on, None if isinstance(sees_states, bool) else sees_states)
+        if waits((states, inputs, covariates), (state_scale, input_scale), *named, where="MLP") or waiting(sees_theta):
             self._waiting = {
                 "states": states,
                 "inputs": inputs,
@@ -94,6 +102,7 @@ class MLP(LayeredResidual):
                 "sees_states": sees_states,
                 "sees_inputs": sees_inputs,
                 "acts_on": acts_on,
+                "sees_theta": sees_theta,
                 "state_scale": state_scale,
                 "input_scale": input_scale,
                 "rate_scale": rate_scale,
@@ -105,24 +114,23 @@ class MLP(LayeredResidual):
         states, inputs, covariates = (0 if size is None else int(size) for size in (states, inputs, covariates))
         if states < 1 or inputs < 0 or covariates < 0 or len(hidden) == 0 or min(hidden) < 1:
             raise ValueError(f"MLP: needs states ≥ 1 and hidden widths ≥ 1, got {states=}, hidden={shown(hidden)}")
-        if separable and (min(hidden) < states or not sees_states):
+        if separable and (min(hidden) < states or sees_states is False):
             raise ValueError("MLP: separable needs sees_states and at least one hidden unit per state in every layer")
+        if not isinstance(sees_states, bool):
+            sees_states = tuple(int(name_or_place(i, "MLP: sees_states")) for i in sees_states)
+            if not sees_states or not set(sees_states) <= set(range(states)):
+                raise ValueError(f"MLP: sees_states names states 0…{states - 1}, got {shown(sees_states)}; False for none")
         # positions by now: names wait for the model, above
         self.acts_on = tuple(range(states)) if acts_on is None else tuple(int(name_or_place(i, "MLP: acts_on")) for i in acts_on)
         if not self.acts_on or not set(self.acts_on) <= set(range(states)):
             raise ValueError(f"MLP: acts_on names states 0…{states - 1}, got {shown(self.acts_on)}")
-        seen = range(inputs) if sees_inputs is None else sees_inputs
-        self.sees_inputs = tuple(int(name_or_place(i, "MLP: sees_inputs")) for i in seen)
-        if not set(self.sees_inputs) <= set(range(inputs)):
-            raise ValueError(
-                f"MLP: sees_inputs names inputs by their index, 0 to {inputs - 1} here, and got {self.sees_inputs}; the "
-                "order is that of the backbone's inputs"
-                if inputs
-                else f"MLP: sees_inputs is {self.sees_inputs} and the residual is made for no inputs; leave it out"
-            )
+        self.sees_inputs = inputs_of(sees_inputs, inputs, "MLP")
         self.states, self.inputs, self.covariates = states, inputs, covariates
         self.hidden, self.activation = tuple(int(h) for h in hidden), activation
         self.vanishes_at_origin, self.separable, self.sees_states = vanishes_at_origin, separable, sees_states
+        self.seen_theta = resolved(sees_theta, "MLP: sees_theta")
+        self.sees_theta = self.seen_theta is not None
+        given = covariates + (0 if self.seen_theta is None else self.seen_theta.count)
         self.state_scale = scale_of(state_scale, states, "MLP: state_scale")
         self.input_scale = scale_of(input_scale, inputs, "MLP: input_scale")
         (self.rate_scale,) = scale_of(rate_scale, 1, "MLP: rate_scale")
@@ -135,7 +143,7 @@ class MLP(LayeredResidual):
         biased = widths[1:-1] if vanishes_at_origin else widths[1:]
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(1, o, dtype=torch.float64)) for o in biased])
         self.input_weights = nn.Parameter(torch.zeros(1, widths[1], inputs, dtype=torch.float64))
-        self.covariate_weights = nn.Parameter(torch.zeros(1, widths[1], covariates, dtype=torch.float64))
+        self.covariate_weights = nn.Parameter(torch.zeros(1, widths[1], given, dtype=torch.float64))
         # which weights exist times the scale that folds into them
         for k, (i, o) in enumerate(itertools.pairwise(widths)):
             self.register_buffer(f"fold{k}", self._mask(o, i, k), persistent=False)
@@ -151,17 +159,21 @@ class MLP(LayeredResidual):
             raise ValueError(f"MLP.joined: joint is a Joint, which a HybridModel makes of its names, and got {shown(joint)}")
         if given is None:
             for option, names in self._said.items():
-                there, mine = (joint.states, self.acts_on) if option == "acts_on" else (joint.inputs, self.sees_inputs)
-                if places(names, there, f"MLP: {option}") != mine:  # resolved in another model before
+                there = joint.inputs if option == "sees_inputs" else joint.states
+                if places(names, there, f"MLP: {option}") != getattr(self, option):  # resolved in another model before
                     raise ValueError(f"MLP: {option} {names} was resolved for a model with another order; build it anew")
+            require_same(self.seen_theta, joint.boxes, "MLP: sees_theta")
             return self
         made, said = with_sizes(given, joint, "MLP"), dict[str, list[str]]()
-        for option, there in (("acts_on", joint.states), ("sees_inputs", joint.inputs)):
-            if given[option] is not None:
+        if waiting(given["sees_theta"]):
+            made["sees_theta"] = of_model(given["sees_theta"], joint.boxes, "MLP: sees_theta")
+        for option, there in (("acts_on", joint.states), ("sees_states", joint.states), ("sees_inputs", joint.inputs)):
+            if given[option] is not None and not isinstance(given[option], bool):
                 made[option] = places(given[option], there, f"MLP: {option}")
                 said |= {option: [there[i] for i in made[option]]} if by_name(given[option]) else {}
         found = MLP(**made)
         found._said = said
+        require_same(found.seen_theta, joint.boxes, "MLP: sees_theta")
         return found
 
     def _require_joined(self) -> None:
@@ -174,7 +186,9 @@ class MLP(LayeredResidual):
             mask = mask * same
         if layer == 0:
             mask = mask / torch.tensor(self.state_scale, dtype=torch.float64)
-            if not self.sees_states:
+            if not isinstance(self.sees_states, bool):
+                mask = mask * torch.tensor([float(i in self.sees_states) for i in range(self.states)], dtype=torch.float64)
+            elif not self.sees_states:
                 mask = torch.zeros_like(mask)
         if layer == len(self.hidden):
             active = torch.tensor([float(i in self.acts_on) for i in range(self.states)], dtype=torch.float64)
@@ -188,7 +202,7 @@ class MLP(LayeredResidual):
         with torch.no_grad():
             last = len(self.weights) - 1
             for k, weight in enumerate(self.weights):
-                fan = weight.shape[2] + (self.inputs + self.covariates if k == 0 else 0)
+                fan = weight.shape[2] + (self.inputs + self.covariate_weights.shape[2] if k == 0 else 0)
                 gain = (0.1 if k == last else 1.0) / math.sqrt(fan)
                 weight.copy_(gain * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
             for k, bias in enumerate(self.biases):
@@ -196,7 +210,7 @@ class MLP(LayeredResidual):
                 draw = torch.randn(bias.shape, generator=generator, dtype=torch.float64)
                 bias.copy_(draw * (0.0 if k == last else 0.5))
             for extra in (self.input_weights, self.covariate_weights):
-                fan = self.states + self.inputs + self.covariates
+                fan = self.states + self.inputs + self.covariate_weights.shape[2]
                 draw = torch.randn(extra.shape, generator=generator, dtype=torch.float64)
                 extra.copy_(draw / math.sqrt(fan))
 
@@ -225,6 +239,9 @@ class MLP(LayeredResidual):
 
     def config(self) -> dict[str, Any]:
         self._require_joined()
+        kept = self.sees_states if isinstance(self.sees_states, bool) else list(self.sees_states)
+        # only where there is one: the others are described as they were before
+        theta = {} if self.seen_theta is None else {"sees_theta": self.seen_theta.config()}
         return {
             "states": self.states,
             "inputs": self.inputs,
@@ -233,10 +250,11 @@ class MLP(LayeredResidual):
             "activation": self.activation,
             "vanishes_at_origin": self.vanishes_at_origin,
             "separable": self.separable,
-            "sees_states": self.sees_states,
+            "sees_states": self._said.get("sees_states", kept),
             "sees_inputs": self._said.get("sees_inputs", list(self.sees_inputs)),
             "acts_on": self._said.get("acts_on", list(self.acts_on)),
             "state_scale": list(self.state_scale),
             "input_scale": list(self.input_scale),
             "rate_scale": self.rate_scale,
+            **theta,
         }

@@ -101,6 +101,10 @@ class NoiseHead(nn.Module, ABC):
     ) -> Tensor:  # (M, N, T, p)
         """The variance, in the channel's unit squared."""
 
+    def correlation(self) -> Tensor | None:  # (M, p, p)
+        """How the errors of the channels at one time are correlated; None, as by default, where they are independent."""
+        return None
+
     @abstractmethod
     def reset(self, generator: torch.Generator) -> None:
         """Draw anew what starts at random; what starts where the caller said stays as it is."""

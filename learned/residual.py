@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learned.glance import built_with, glance
+from learned.seen_theta import SeenTheta
 from learned.sizes import tensor_of
 
 Activation = Literal["tanh", "relu", "sigmoid", "softplus", "silu", "gelu"]
@@ -61,7 +62,8 @@ class Residual(nn.Module, ABC):
 
     Attributes: `states` n, `inputs` m, `covariates` r: the sizes that `forward` takes.
     `sees_theta`: the physical parameters θ (M, N, q), in the backbone's order and units, then stand behind c, which is
-    (M, N, r + q): θ = c[..., r:] · `vanishes`: ε = 0 everywhere, and nobody needs to ask it.
+    (M, N, r + q): θ = c[..., r:]; with `seen_theta`, what that makes of θ (M, N, k) stands there in their place ·
+    `vanishes`: ε = 0 everywhere, and nobody needs to ask it.
     Law: it vanishes where it is declared to (`vanishes_at_origin`: ε(0, 0, c) = 0 for every c).
     Every trainable tensor has a leading member axis (1 until an ensemble stacks it).
     """
@@ -71,6 +73,7 @@ class Residual(nn.Module, ABC):
     covariates: int
     vanishes_at_origin: bool
     sees_theta: bool = False
+    seen_theta: SeenTheta | None = None
     vanishes: bool = False
 
     __repr__, _repr_html_ = glance(built_with)
@@ -80,7 +83,7 @@ class Residual(nn.Module, ABC):
         self,
         x: Tensor,  # (M|1, N|1, n)
         u: Tensor,  # (M|1, N|1, m)
-        c: Tensor,  # (M|1, N|1, r), with `sees_theta` (M|1, N|1, r + q)
+        c: Tensor,  # (M|1, N|1, r), with `sees_theta` (M|1, N|1, r + q), or r + k
     ) -> Tensor:  # (M, N, n)
         """ε_φ(x, u, c)."""
 

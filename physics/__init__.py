@@ -17,6 +17,7 @@ from physics.linearised_backbone import LinearisedBackbone
 from physics.log_normal_population import LogNormalPopulation
 from physics.mechanism import Mechanism, TapedMechanism
 from physics.mixed_population import MixedPopulation
+from physics.occasions import Occasions
 from physics.one_compartment_oral import OneCompartmentOral
 from physics.parameter import Parameter
 from physics.population import Population
@@ -61,6 +62,7 @@ __all__ = [
     "MixedPopulation",
     "Normal",
     "Observed",
+    "Occasions",
     "OneCompartmentOral",
     "Parameter",
     "Population",

@@ -29,6 +29,7 @@ from physics.covariate_models import (
 from physics.covariate_models import described as described_covariate
 from physics.effects import Effect, Fixed, Scale, described, effect_of, scale_of, spread_of
 from physics.mechanism import Mechanism
+from physics.occasions import OCCASION, Occasions, Within, occasions_of
 from physics.parameter import Parameter
 from physics.population import Population, parameters_of
 
@@ -43,6 +44,8 @@ class MixedPopulation(Population):
     before the box's ends, as in `LogNormalPopulation`; the typical value is exactly where μ = 0 starts (but for parameters that
     are kept in order). Only `LogNormal`, `LogitNormal` and `Normal` parameters have a coordinate in η, in the backbone's order;
     `Shared` ones are learned without, and `Fixed` ones are the backbone's typical values.
+    With `occasions`, + ω_j κ_jo is added in the o-th occasion; η is then the coordinates between people first, and κ occasion by
+    occasion behind them, all a priori standard normal, and θ reads the covariate "occasion": 1, 2, … of a `Record`'s occasions.
     Ω = L Lᵀ is the covariance of these deviations on their scales (`omega_matrix`; `deviations(η)` are L η, which programs of
     the field call η). Its spreads, and the correlations within each block of `correlated`, are learned where `learn_spread`:
     log ω and a free Cholesky factor, tensors that do not ask for a gradient, since only a likelihood integrated over η
@@ -57,7 +60,8 @@ class MixedPopulation(Population):
     - `omega`, covariances of such pairs, on the scales of the effects: {("CL", "V"): 0.02}. Variances are the squares of the
       spreads.
     - `covariates`, for a parameter the models by which covariates move it: {"CL": [PowerOf("WT", 70.0, 0.75, unit="kg")]}.
-    - `learn_spread`: is Ω learned?
+    - `occasions`, which parameters differ between the occasions of one person: Occasions({"CL": 0.15}, count=3).
+    - `learn_spread`: is Ω learned, and the spread between occasions?
     Errors: `ValueError` for names that are no parameters or are missing, an effect that the box forbids, an Ω that is not
     positive definite, a covariate in two units, of a `Fixed` parameter, or twice in one parameter, a model that has no meaning on
     a parameter's scale; and of `theta`, for a covariate that is missing, not positive under a power, or a category never seen.
@@ -73,6 +77,7 @@ class MixedPopulation(Population):
         omega: Mapping[tuple[str, str], float] | Sequence[Sequence[Any]] | None = None,
         covariates: Mapping[str, Sequence[CovariateModel | Mapping[str, Any]]] | None = None,
         learn_spread: bool = True,
+        occasions: Occasions | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.physical = parameters_of(parameters)
@@ -86,18 +91,30 @@ class MixedPopulation(Population):
         self.coordinates = Coordinates(self.physical, scales, held)
         self.orders = self.coordinates.orders
         own = [j for j, effect in enumerate(self.how) if spread_of(effect) is not None]
-        self.effects = tuple(names[j] for j in own)
-        self.dimension = len(own)
+        between = tuple(names[j] for j in own)
+        self.occasions = occasions_of(occasions, _WHO)
+        varied = _varied(self.occasions, names, self.how)
+        self.within = Within(self.occasions, tuple(names[j] for j in varied), learn_spread) if self.occasions else None
+        self.effects = between + (self.within.effects if self.within else ())
+        self.dimension = len(self.effects)
         spreads = [s for s in map(spread_of, self.how) if s is not None]
-        self.between = Between(self.effects, spreads, correlated, omega, learn_spread, _WHO)
+        self.between = Between(between, spreads, correlated, omega, learn_spread, _WHO)
         self.by_marginal = tuple(f"between.{name}" for name in self.between.trainable)
+        if self.within and learn_spread:
+            self.by_marginal += ("within.log_spread",)
         self.moves = _moves(covariates, self.physical, self.how, scales)
         self.covariates = _units(self.moves)
+        if self.within:
+            if OCCASION in self.covariates:
+                raise ValueError(f'{_WHO}: "{OCCASION}" says the occasion, and a parameter reads it too; name that otherwise')
+            self.covariates = {**self.covariates, OCCASION: None}
+            self.ranges = {OCCASION: (1.0, float(self.within.count))}
         free = [j for j, value in enumerate(held) if value is None]
         learned = [n for _, model in self.moves if model.learn for n in numbers_of(model)]
         # places of the columns of μ, of η and of the coefficients, and behind their last one a zero for who has none
         self._shifted = [free.index(j) if j in free else len(free) for j in range(len(names))]
         self._spread = [own.index(j) if j in own else len(own) for j in range(len(names))]
+        self._varied = [varied.index(j) if j in varied else len(varied) for j in range(len(names))]
         self.shift: Tensor
         nothing = torch.zeros(1, len(free), dtype=torch.float64)  # μ (M, f)
         if free:
@@ -117,11 +134,18 @@ class MixedPopulation(Population):
 
     @property
     def factor(self) -> Tensor | None:
-        return self.between.factor if self.dimension else None
+        if not self.dimension:
+            return None
+        if self.within is None:
+            return self.between.factor
+        L, own = self.between.factor, self.within.omega.repeat(1, self.within.count)
+        M, k = max(len(L), len(own)), L.shape[-1]
+        found = torch.diag_embed(torch.cat([own.new_zeros(M, k), own.expand(M, -1)], -1))
+        return found + torch.nn.functional.pad(L, (0, self.dimension - k, 0, self.dimension - k))
 
     @property
     def omega(self) -> Tensor | None:
-        return _placed(self.between.omega, self._spread) if self.dimension else None
+        return _placed(self.between.omega, self._spread) if self.dimension else None  # between people
 
     @property
     def references(self) -> Mapping[str, float]:
@@ -150,7 +174,9 @@ class MixedPopulation(Population):
             raise ValueError(f"{_WHO}: eta is of {len(eta)} members and the population of {len(self.shift)}")
         z = self.coordinates.start + _placed(self.shift, self._shifted)[:, None, :]  # (M, 1, q)
         if self.dimension:
-            z = z + _placed(self.between.deviations(eta), self._spread)
+            z = z + _placed(self.between.deviations(eta[..., : len(self.between.names)]), self._spread)
+        if self.within:
+            z = z + _placed(self._of_occasion(self.within, eta, covariates), self._varied)
         if self.moves:
             z = z + self._moved(covariates)
         # with neither, everyone's is the same; the sum has one row then
@@ -158,7 +184,21 @@ class MixedPopulation(Population):
         theta: Tensor = self.coordinates(z)
         if self.moves and exporting():
             theta = nan_outside(theta, torch.stack([admissible(m, covariates[m.covariate]) for _, m in self.moves]).all(0))
+        if self.within and exporting():
+            theta = nan_outside(theta, self.within.admissible(covariates[OCCASION]))
         return theta
+
+    def _of_occasion(self, within: Within, eta: Tensor, covariates: dict[str, Tensor]) -> Tensor:  # (M, N, w)
+        if OCCASION not in covariates:
+            raise ValueError(
+                f"{', '.join(within.names)} differ from occasion to occasion, and here one θ is asked for each person, without "
+                f'saying of which occasion; give the covariate "{OCCASION}", 1 to {within.count} (a Cohort has it where records '
+                "have occasions: then rollout, personalise, fit_population and what stands on them go from one to the next)"
+            )
+        occasion = covariates[OCCASION]
+        if not (exporting() or capturing()) and not bool(within.admissible(occasion).all()):
+            raise ValueError(within.refused(occasion))
+        return within.deviations(eta[..., len(self.between.names) :], occasion)
 
     def _moved(self, covariates: dict[str, Tensor]) -> Tensor:  # (M, N, q)
         columns: list[Tensor] = [self.shift.new_zeros(1, 1)] * len(self.physical)
@@ -207,13 +247,16 @@ class MixedPopulation(Population):
         learned = [name for j, m in self.moves if m.learn for name in names_of(m, self.physical[j].name)]
         for k, name in enumerate(learned):
             found[name] = ("linear", self.coefficients[:, k])
-        return {**found, **self.between.estimates()}
+        return {**found, **self.between.estimates(), **(self.within.estimates() if self.within else {})}
 
     def config(self) -> dict[str, Any]:
         models: dict[str, list[dict[str, Any]]] = {}
         for j, model in self.moves:
             models.setdefault(self.physical[j].name, []).append(described_covariate(model))
+        given = self.occasions
+        occasions = {} if given is None else {"occasions": {"spread": dict(given.spread), "count": given.count}}
         return {
+            **occasions,
             "parameters": [asdict(p) for p in self.physical],
             "effects": {p.name: described(e) for p, e in zip(self.physical, self.how, strict=True)},
             "correlated": [list(block) for block in self.between.blocks],
@@ -255,6 +298,19 @@ def _effects(given: object, physical: Sequence[Parameter]) -> tuple[Effect, ...]
             "Fixed() for one that is not learned"
         )
     return tuple(effect_of(by[p.name], p, f"{_WHO}: effects") for p in physical)
+
+
+def _varied(given: Occasions | None, names: Sequence[str], how: Sequence[Effect]) -> list[int]:
+    """The places of the parameters that differ between occasions, in their order."""
+    if given is None:
+        return []
+    unknown = [n for n in given.spread if n not in names]
+    if unknown:
+        raise ValueError(f"{_WHO}: occasions name {quote(unknown[0])}, which is not among {list(names)}")
+    for name in given.spread:
+        if isinstance(how[names.index(name)], Fixed):
+            raise ValueError(f"{_WHO}: {name} is Fixed, and differs between occasions; write Shared() or a spread")
+    return [j for j, name in enumerate(names) if name in given.spread]
 
 
 def _moves(

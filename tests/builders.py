@@ -16,6 +16,7 @@ from hybrid import (
     Dose,
     Exponential,
     HybridModel,
+    Log,
     Mesh,
     Observation,
     RungeKutta,
@@ -33,11 +34,13 @@ from learned import (
     Combined1,
     Constant,
     ContractingMLP,
+    Correlated,
     DiagonalDiffusion,
     NeuralNoise,
     NoiseHead,
     ProcessNoise,
     Residual,
+    SumOfResiduals,
     Zero,
 )
 from physics import (
@@ -53,6 +56,7 @@ from physics import (
     MarshPopulation,
     MixedPopulation,
     Normal,
+    Occasions,
     OneCompartmentOral,
     Parameter,
     Population,
@@ -119,6 +123,12 @@ POPULATION_BUILDERS: Mapping[str, Callable[[], Population]] = {
             "E0": [LinearOf("WT", 70.0, 0.1, unit="kg", learn=True), CategoryOf("male", {0: 0.0, 1: -1.0})],
         },
     ),
+    "mixed, by occasion": lambda: MixedPopulation(
+        OneCompartmentOral(),
+        {"ka": LogNormal(0.5), "ke": Shared(), "V": LogNormal(0.2)},
+        occasions=Occasions({"ka": 0.4, "ke": 0.1}, count=3),
+        covariates={"V": [PowerOf("WT", 70.0, 1.0)]},
+    ),
     "mixed, nobody differs": lambda: MixedPopulation(
         OneCompartmentOral(), {"ka": Shared(), "ke": Fixed(), "V": Fixed()}, learn_spread=False
     ),
@@ -132,9 +142,12 @@ COVARIATES = {
     for name, values in {
         **{"WT": (55.0, 70.0, 101.0), "age": (18.0, 50.0, 91.0), "type2": (0.0, 1.0, 1.0)},
         **{"weight": (44.0, 70.0, 123.0), "height": (155.0, 170.0, 196.0), "male": (0.0, 1.0, 1.0)},
+        "occasion": (1.0, 3.0, 2.0),
     }.items()
 }
 
+SEEN_V = {"name": "V", "at": 2, "low": 5.0, "high": 200.0}
+SEEN_E0 = {"name": "E0", "at": 0, "low": -3.0, "high": 12.0}  # of both signs: no logarithm
 RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
     "zero": lambda: Zero(3, 2, 1),
     "tanh": lambda: MLP(3, 2, 2, (5, 4), state_scale=[2.0, 30.0, 0.1], input_scale=[4.0, 0.5], rate_scale=0.2),
@@ -146,6 +159,8 @@ RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
     "separable": lambda: MLP(3, 0, 1, (7, 5), separable=True, state_scale=[1.0, 8.0, 100.0]),
     "of inputs alone": lambda: MLP(2, 2, 1, (4,), sees_states=False, acts_on=[0]),
     "of one input": lambda: MLP(2, 3, 1, (4,), sees_inputs=[2]),
+    "of some states": lambda: MLP(3, 2, 1, (4, 3), sees_states=[0, 2], sees_inputs=[1], acts_on=[1], state_scale=[2.0, 8.0, 0.5]),
+    "of some θ": lambda: MLP(2, 1, 1, (4,), sees_theta=[SEEN_V, SEEN_E0], acts_on=[1]),
     "contracting": lambda: ContractingMLP(2, 1, 2, (5, 4), vertices=A_COUPLED, state_scale=[2.0, 0.1], input_scale=4.0),
     "contracting, sigmoid with offset": lambda: ContractingMLP(
         *(2, 2, 0, (6,), "sigmoid"),
@@ -155,12 +170,26 @@ RESIDUAL_BUILDERS: Mapping[str, Callable[[], Residual]] = {
         vanishes_at_origin=False,
         rate_scale=0.25,
     ),
+    "contracting, of one input and θ": lambda: ContractingMLP(
+        2, 2, 1, (5,), vertices=A_COUPLED, sees_inputs=[1], sees_theta=[SEEN_V], input_scale=[4.0, 0.5]
+    ),
+    "sum": lambda: SumOfResiduals(
+        [
+            MLP(3, 2, 2, (5, 4), state_scale=[2.0, 30.0, 0.1], sees_states=[0], acts_on=[2], sees_theta=[SEEN_E0]),
+            MLP(3, 0, 2, (3, 2), acts_on=[1], sees_theta=[SEEN_V, SEEN_E0]),
+            MLP(3, 2, 2, (1, 3), sees_states=False, sees_inputs=[1]),
+        ]
+    ),
+    "sum with offset": lambda: SumOfResiduals(
+        [MLP(2, 1, 0, (4,), "relu", vanishes_at_origin=False), ContractingMLP(2, 1, 0, (5,), "relu", vertices=A_COUPLED)]
+    ),
 }
 
 NOISE_BUILDERS: Mapping[str, Callable[[], NoiseHead]] = {  # of one state and one input
     "additive and proportional": lambda: AdditiveProportional([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
     "standard deviations that add": lambda: Combined1([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]),
     "constant": lambda: Constant([0.3, 2.0], [0.05, 0.5]),
+    "correlated": lambda: Correlated(Combined1([0.3, 2.0], [0.1, 0.2], [0.05, 0.5]), [[1.0, 0.4], [0.4, 1.0]]),
     "neural": lambda: NeuralNoise([0.3, 2.0], [0.05, 0.5], 1, 1, (3,), channel_scale=[4.0, 30.0], input_scale=2.0),
 }
 
@@ -173,6 +202,7 @@ PROCESS_BUILDERS: Mapping[str, Callable[[], ProcessNoise]] = {  # of two states
 
 OBSERVATION_BUILDERS: Mapping[str, Callable[[], Observation]] = {  # of `OneCompartmentOral`
     "concentration": lambda: Concentration("plasma", "V"),
+    "log concentration": lambda: Log(Concentration("plasma", "V"), 1e-3),
     "concentration by position": lambda: Concentration(1, 2),
     "concentration in another unit": lambda: Concentration("plasma", "V", unit="ug/mL"),
     "states": lambda: States(("plasma", "gut")),

@@ -23,6 +23,7 @@ import physics
 import stability
 import training
 import training.diagnostics as diagnostics
+import training.identify as identify
 import training.inference as inference
 import training.shift as shift
 import training.trust as trust
@@ -50,7 +51,7 @@ from training.people import Ohashi
 PACKAGES = (
     "hybrid.filters",
     *("physics", "learned", "hybrid", "stability", "training", "training.people", "training.trust"),
-    *("training.trust.recalibration", "training.diagnostics", "training.inference", "training.shift"),
+    *("training.trust.recalibration", "training.diagnostics", "training.inference", "training.identify", "training.shift"),
     *("exchange", "twin", "twin.log"),
     "homeostat.pictures",
 )
@@ -68,9 +69,10 @@ def families() -> Iterator[Any]:
     yield from (build() for build in OBSERVATION_BUILDERS.values())
     yield from (kind.fixed() if kind.fixed else kind.adaptive(1e-6) for kind in SOLVER_KINDS if kind.fixed or kind.adaptive)
     yield learned.MLP(hidden=(8,))  # waits for its model
+    yield learned.SumOfResiduals([learned.MLP(hidden=(8,)), learned.MLP(hidden=(4,), acts_on=("plasma",))])
     yield from (physics.LogNormal(0.3), physics.LogitNormal(0.5), physics.Normal(2.0), physics.Shared(), physics.Fixed())
     yield from (physics.PowerOf("WT", 70.0, 0.75, "kg"), physics.ExponentialOf("AGE", 40.0, -0.01), physics.LinearOf("AGE", 40.0))
-    yield physics.CategoryOf("SEX", {0: 0.0, 1: -0.2})
+    yield from (physics.CategoryOf("SEX", {0: 0.0, 1: -0.2}), physics.Occasions({"CL": 0.15}, 3))
     yield physics.Administered(physics.OneCompartmentOral(), lag={"gut": physics.Parameter("Tlag", "h", 0.5, 0.01, 4.0)})
     yield from (physics.OneCompartmentOral().defaults, physics.Observed("plasma", "V"), physics.OneCompartmentOral().physical[0])
     yield from (Ensemble(8), learned.Joint(("gut", "plasma"), ("u",), ("concentration",), 1))
@@ -103,7 +105,7 @@ def of_many() -> Iterator[Any]:
     yield from (drug, drug.doses[0], drug.inputs["u"], hybrid.Interval.of(torch.ones(40), 2), hybrid.Solution(run.states))
     yield hybrid.Paths(run.states[:, None], run.mean[:, None], run.mean[:, None])
     yield training.Step(3, 200, loss, loss, 0.05, fitted)
-    yield training.ShootingStep(3, 200, "shooting", loss, loss, 0.05, fitted)
+    yield training.ShootingStep(3, 200, "shooting", loss, loss, 0.05, fitted, loss)
     yield training.PopulationStep(3, 200, loss, loss, loss > 0, loss, fitted, ("",) * 8)
     yield training.InnovationStep(3, 100, loss, loss, loss > 0, loss, fitted, ("",) * 8)
     yield replace(fitted, step=training.Step(3, 200, loss, loss, 0.05, fitted))
@@ -179,6 +181,10 @@ def of_few() -> Iterator[Any]:
     yield inference.likelihood_ratio(smaller, replace(table.objective, held=0))
     yield next(inference.polish(w.model, w.cohort, steps=1))
     yield inference.bootstrap(w.model, w.cohort, 3, generator(), steps=2)
+    slow = identify.Arm(Schedule((Dose("gut", 0.0, 100.0),)), (1.0, 4.0, 8.0), covariates={"WT": 70.0})
+    yield from (slow, identify.sensitivities(w.model, slow), identify.person_information(w.model, slow))
+    yield identify.compare_designs(w.model, {"one": slow}, of="theta")
+    yield identify.other_optima(w.model, slow, ("ka", "ke"), starts=2)
     drawn = diagnostics.simulated_cohorts(w.model, w.cohort, 20, generator())
     yield from (drawn, diagnostics.npde(drawn, generator()), diagnostics.predictive_check(drawn))
     yield from (diagnostics.residuals(w.model, w.cohort, w.known), diagnostics.fitted_curves(w.model, w.cohort, w.known))

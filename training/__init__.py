@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from training.losses import Stability, residual_share
     from training.machinery.checkpoint import Checkpoint
     from training.machinery.distributed import Shard, gather_members
+    from training.many_starts import Best, best_of, several
     from training.marginal import Marginal, laplace_marginal
     from training.objective import Objective
     from training.people.cohort import Cohort
@@ -44,6 +45,7 @@ require_siblings("training", ("physics", "learned", "hybrid", "stability"))
 __all__ = [
     "Anchor",
     "AtEnd",
+    "Best",
     "Checkpoint",
     "Cohort",
     "Convergence",
@@ -68,6 +70,7 @@ __all__ = [
     "Windows",
     "at_ends",
     "at_times",
+    "best_of",
     "beta_nll",
     "convergence",
     "far_covariates",
@@ -94,6 +97,7 @@ __all__ = [
     "recorded",
     "residual_share",
     "sensitivity",
+    "several",
     "shoot",
     "starting_values",
     "windows",
@@ -102,6 +106,7 @@ __all__ = [
 _HOME = {
     "Anchor": "anchor",
     "AtEnd": "ends",
+    "Best": "many_starts",
     "Checkpoint": "machinery.checkpoint",
     "Cohort": "people.cohort",
     "Convergence": "arrival",
@@ -126,6 +131,7 @@ _HOME = {
     "Windows": "window",
     "at_ends": "ends",
     "at_times": "people.forecasts",
+    "best_of": "many_starts",
     "beta_nll": "people.likelihoods",
     "convergence": "arrival",
     "far_covariates": "people.covariates",
@@ -152,6 +158,7 @@ _HOME = {
     "recorded": "arrival",
     "residual_share": "losses",
     "sensitivity": "people.information",
+    "several": "many_starts",
     "shoot": "shooting",
     "starting_values": "starts",
     "windows": "window",

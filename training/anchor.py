@@ -89,6 +89,11 @@ class Anchor:
         """
         require_fit(model, cohort, "Anchor.of")
         require_generator(generator, "Anchor.of: generator")
+        if model.noise.correlation() is not None:
+            raise ValueError(
+                "Anchor.of: anchors move every measurement by a draw of its own noise, and the errors of this model's channels "
+                "are correlated (Correlated); take the head without Correlated, or another ensemble, Ensemble(8)"
+            )
         for one in variance.values() if isinstance(variance, Mapping) else () if variance is None else (variance,):
             require_number(one, "Anchor.of: variance of the prior, positive and finite,", above=0.0)
         starts = _starts(model, generator)

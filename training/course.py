@@ -97,9 +97,8 @@ class Course:
     def _enter(self, state: State, stages: Sequence[Stage], at: int) -> None:
         stage = stages[at]
         since = stages[at - 1].until if at else 0
-        state.enter(
-            stage.name, since, stage.groups, self.search.optimiser, stage.rate, stage.schedule, self.score.name
-        )
+        moved_by = self.search.optimiser or torch.optim.Adam
+        state.enter(stage.name, since, stage.groups, moved_by, stage.rate, stage.schedule, self.score.name)
 
     def _through(self, state: State, stage: Stage) -> Iterator[Saved | None]:
         """The steps of a stage; what a checkpoint would keep of each, None where there is none."""
@@ -185,6 +184,8 @@ class Course:
 
 def line_search(search: Search) -> bool:
     """Does the optimiser ask for the objective again and again in a step, so that a rate is a share of a step found?"""
+    if search.optimiser is None:
+        return False
     try:
         return isinstance(search.optimiser([torch.zeros(1, requires_grad=True)], lr=search.rate), torch.optim.LBFGS)
     except (TypeError, ValueError, AttributeError, RuntimeError):  # whoever begins with it says so

@@ -1,7 +1,8 @@
 """Many independent minima at once: L-BFGS with Armijo's condition, every member with a memory and a step of its own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -53,18 +54,44 @@ class Descended:
     carried: Tensor
 
 
+class Descent(Protocol):
+    """What looks for every member's minimum, one evaluation of all members a step."""
+
+    index: int
+
+    def said(self, steps: int) -> Descended:
+        """Where it is after `index` evaluations, of at most so many."""
+
+    def trial(self) -> tuple[Tensor, Tensor]:  # (M, P), (M, …)
+        """The point to be evaluated next, and what the last accepted one carried."""
+
+    def take(self, new: Point) -> None:
+        """Go on with what the objective is at the trial."""
+
+    def saved(self) -> dict[str, Tensor]:
+        """All that another search needs to go on as this one."""
+
+    def restore(self, index: int, saved: Mapping[str, Tensor]) -> None:
+        """Become the search that was saved after so many evaluations."""
+
+
 def descend(
     objective: Callable[[Tensor, Tensor], Point],  # of (M, P), and what the last accepted point carried
-    point: Tensor,  # (M, P)
-    first: Point,
-    judged: Tensor,  # (M,) bool
-    *,
+    search: Descent,
     steps: int,
-    patience: int,
-    tolerance: float,
-    longest: float,
 ) -> Iterator[Descended]:
-    """Every member's minimum from `point` on, at which the objective is `first`: one evaluation for all of them a step.
+    """What the search says after every evaluation of the objective, until all members have ended or `steps` are used up."""
+    while True:
+        said = search.said(steps)
+        yield said
+        if all(said.ended):
+            return
+        search.take(objective(*search.trial()))
+        search.index += 1
+
+
+class LineSearch:
+    """Every member's minimum by L-BFGS from `point` on, at which the objective is `first`.
 
     A member is converged when no derivative is above `tolerance`. It is finished then, and when ten steps gained no more than a
     tenth of `tolerance`, when its step has shrunk to nothing, or when it is `judged` by held-out people and `patience` points in
@@ -74,48 +101,113 @@ def descend(
     Law: members do not influence each other.
     Source: Liu & Nocedal, Math. Program. 45 (1989) 503 (L-BFGS); Armijo, Pacific J. Math. 16 (1966) 1.
     """
-    M = len(point)
-    loss, gradient, carried = first.loss, first.gradient, first.carried
-    memory = Memory(M, point.shape[1], point)
-    length = torch.ones(M, dtype=torch.float64, device=point.device)
-    losses = [loss]
-    best, best_carried, best_judgement, judgement = point, carried, first.held_out, first.held_out
-    stale = torch.zeros(M, dtype=torch.long, device=point.device)  # points since a member was at its best
-    direction = memory.direction(gradient)
-    for index in range(1, steps + 1):
-        slope = gradient.abs().amax(1)
-        converged = slope <= tolerance
-        stalled = losses[max(0, len(losses) - 11)] - loss <= 0.1 * tolerance if index > 10 else converged
-        finished = converged | stalled | (length < 1e-8) | (judged & (stale >= patience))
-        ended = _reasons(
-            (("converged", converged), ("judged", judged & (stale >= patience)), ("short", length < 1e-8), ("flat", stalled)),
-            "out of steps" if index == steps else "",
+
+    def __init__(
+        self,
+        point: Tensor,  # (M, P)
+        first: Point,
+        judged: Tensor,  # (M,) bool
+        *,
+        patience: int,
+        tolerance: float,
+        longest: float,
+    ) -> None:
+        M, self.index = len(point), 1
+        self.point, self.loss, self.gradient, self.carried = point, first.loss, first.gradient, first.carried
+        self.tolerance, self.longest = tolerance, longest
+        self.memory = Memory(M, point.shape[1], point)
+        self.length = torch.ones(M, dtype=torch.float64, device=point.device)
+        self.losses = self.loss[None]  # the last ten before now, and now
+        self.path = Path(point, first, judged, patience)
+        self.direction = self.memory.direction(self.gradient)
+        self.move = torch.zeros_like(point)
+
+    def said(self, steps: int) -> Descended:
+        slope = self.gradient.abs().amax(1)
+        converged = slope <= self.tolerance
+        stalled = self.losses[0] - self.loss <= 0.1 * self.tolerance if self.index > 10 else converged
+        tired, short = self.path.tired, self.length < 1e-8
+        self.finished = converged | stalled | short | tired
+        ended = reasons(
+            (("converged", converged), ("judged", tired), ("short", short), ("flat", stalled)),
+            "out of steps" if self.index == steps else "",
         )
-        yield Descended(index, loss.clone(), slope, converged, judgement.clone(), ended, best, best_carried)
-        if bool(finished.all()) or index == steps:
-            return
+        path = self.path
+        judgement = path.judgement.clone()
+        return Descended(self.index, self.loss.clone(), slope, converged, judgement, ended, path.best, path.carried)
+
+    def trial(self) -> tuple[Tensor, Tensor]:
         # a quasi-Newton step trusts a curvature that it has seen along a few directions; none may leap
-        bounded = (longest / direction.abs().amax(1).clamp(min=1e-300)).clamp(max=1.0)
-        move = torch.where(finished, 0.0, length * bounded)[:, None] * direction
-        new = objective(point + move, carried)
-        expected = (gradient * move).sum(1)  # < 0
-        better = ~finished & (new.loss <= loss + 1e-4 * expected)
-        memory.remember(move, new.gradient - gradient, better)
+        bounded = (self.longest / self.direction.abs().amax(1).clamp(min=1e-300)).clamp(max=1.0)
+        self.move = torch.where(self.finished, 0.0, self.length * bounded)[:, None] * self.direction
+        return self.point + self.move, self.carried
+
+    def take(self, new: Point) -> None:
+        move, loss = self.move, self.loss
+        expected = (self.gradient * move).sum(1)  # < 0
+        better = ~self.finished & (new.loss <= loss + 1e-4 * expected)
+        self.memory.remember(move, new.gradient - self.gradient, better)
         # the minimum of the parabola through both losses and the slope, within reason
         bend = new.loss - loss - expected
         shorter = torch.where(torch.isfinite(bend), -0.5 * expected / bend.clamp(min=1e-300), 0.1).clamp(0.1, 0.5)
-        length = torch.where(better, 1.0, torch.where(finished, length, length * shorter))
-        point = torch.where(better[:, None], point + move, point)
-        gradient = torch.where(better[:, None], new.gradient, gradient)
-        loss, carried = torch.where(better, new.loss, loss), torch.where(_rows(better, carried), new.carried, carried)
-        losses.append(loss)
-        judgement = torch.where(better, new.held_out, judgement)
-        kept = better & (~judged | (judgement < best_judgement))
-        stale = torch.where(better, torch.where(kept, 0, stale + 1), stale)
-        best_judgement = torch.where(kept, judgement, best_judgement)
-        best = torch.where(kept[:, None], point, best)
-        best_carried = torch.where(_rows(kept, carried), carried, best_carried)
-        direction = torch.where(better[:, None], memory.direction(gradient), direction)
+        self.length = torch.where(better, 1.0, torch.where(self.finished, self.length, self.length * shorter))
+        self.point = torch.where(better[:, None], self.point + move, self.point)
+        self.gradient = torch.where(better[:, None], new.gradient, self.gradient)
+        self.loss = torch.where(better, new.loss, loss)
+        self.carried = torch.where(_rows(better, self.carried), new.carried, self.carried)
+        self.losses = torch.cat([self.losses, self.loss[None]])[-11:]
+        self.path.keep(better, better, self.point, self.carried, new.held_out)
+        self.direction = torch.where(better[:, None], self.memory.direction(self.gradient), self.direction)
+
+    def saved(self) -> dict[str, Tensor]:
+        return kept(self, _OWN) | kept(self.path, PATH, "path.") | kept(self.memory, _REMEMBERED, "memory.")
+
+    def restore(self, index: int, saved: Mapping[str, Tensor]) -> None:
+        self.index = index
+        bring(self, _OWN, "", saved, self.point.device)
+        bring(self.path, PATH, "path.", saved, self.point.device)
+        bring(self.memory, _REMEMBERED, "memory.", saved, self.point.device)
+
+
+_OWN = ("point", "loss", "gradient", "carried", "losses", "length", "direction")
+_REMEMBERED = ("move", "change", "inverse", "scale")
+
+
+class Path:
+    """What each member keeps of its search: the `best` point by those who judge it, else the last, and what it `carried`."""
+
+    def __init__(self, point: Tensor, first: Point, judged: Tensor, patience: int) -> None:
+        self.best, self.carried, self.judged, self.patience = point, first.carried, judged, patience
+        self.best_judgement = self.judgement = first.held_out
+        self.stale = torch.zeros(len(point), dtype=torch.long, device=point.device)  # points since a member was at its best
+
+    @property
+    def tired(self) -> Tensor:  # (M,)
+        """Who is judged, and was no better for so many points."""
+        return self.judged & (self.stale >= self.patience)
+
+    def keep(self, moved: Tensor, better: Tensor, point: Tensor, carried: Tensor, judgement: Tensor) -> None:
+        """Look at the members that moved (M,); who is not judged keeps a point where that is `better` (M,)."""
+        self.judgement = torch.where(moved, judgement, self.judgement)
+        chosen = moved & torch.where(self.judged, self.judgement < self.best_judgement, better)
+        self.stale = torch.where(moved, torch.where(chosen, 0, self.stale + 1), self.stale)
+        self.best_judgement = torch.where(chosen, self.judgement, self.best_judgement)
+        self.best = torch.where(chosen[:, None], point, self.best)
+        self.carried = torch.where(_rows(chosen, carried), carried, self.carried)
+
+
+PATH = ("best", "carried", "best_judgement", "judgement", "stale")
+
+
+def kept(part: object, names: Sequence[str], prefix: str = "") -> dict[str, Tensor]:
+    """Copies of these tensors of something, by name."""
+    return {prefix + name: getattr(part, name).detach().clone() for name in names}
+
+
+def bring(part: object, names: Sequence[str], prefix: str, saved: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put them back."""
+    for name in names:
+        setattr(part, name, saved[prefix + name].to(device))
 
 
 def reasons_in_words(ended: Sequence[str], slope: Tensor, nearer: str, level: float = 1e-3) -> list[str]:
@@ -155,7 +247,7 @@ def _rows(which: Tensor, like: Tensor) -> Tensor:
     return which.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _reasons(cases: tuple[tuple[str, Tensor], ...], other: str) -> tuple[str, ...]:
+def reasons(cases: tuple[tuple[str, Tensor], ...], other: str) -> tuple[str, ...]:
     """For every member the first of the cases (M,) that holds, else the other."""
     each = zip(*(case.tolist() for _, case in cases), strict=True)
     return tuple(next((name for (name, _), holds in zip(cases, row, strict=True) if holds), other) for row in each)

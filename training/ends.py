@@ -120,14 +120,15 @@ def _all_ends(model: HybridModel, cohort: Cohort, personal: Tensor | None) -> li
     free = (high > low).tolist()
     found: list[AtEnd] = []
     with torch.no_grad():
-        covariates = {k: v.median()[None] for k, v in cohort.conditions.covariates.items()}
+        covariates = cohort.conditions.middle
         like = next(iter((*population.parameters(), *population.buffers())))
         middle = population.theta(like.new_zeros(M, 1, population.dimension), covariates)
         typical = middle.to("cpu", torch.float64).expand(M, 1, len(free))
-        people = None
+        people, pieces = None, 1
         if personal is not None and personal.shape[1]:
-            own = model.theta(personal.to(like), cohort.conditions.covariates)
-            people = own.to("cpu", torch.float64).expand(M, personal.shape[1], len(free))
+            own = model.theta(*cohort.conditions.by_piece(personal.to(like)))
+            people = own.to("cpu", torch.float64).expand(M, own.shape[1], len(free))
+            pieces = own.shape[1] // personal.shape[1]
     for theta, what in ((typical, "typical"), (people, "people")):
         if theta is None:
             continue
@@ -144,7 +145,7 @@ def _all_ends(model: HybridModel, cohort: Cohort, personal: Tensor | None) -> li
                     at, ids = there[:, 0], ()
                 else:
                     rows = torch.nonzero(2 * there.sum(0) > M)[:, 0]
-                    at, ids = there[:, rows].any(1), tuple(cohort.ids[i] for i in rows.tolist())
+                    at, ids = there[:, rows].any(1), tuple(dict.fromkeys(cohort.ids[i // pieces] for i in rows.tolist()))
                     there = there & (2 * there.sum(0) > M)
                 if bool(at.any()):
                     value = float(theta[..., j][there].median())

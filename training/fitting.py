@@ -107,7 +107,7 @@ def fit(
     steps = 200 if search.steps is None else search.steps
     patience = 5 if looks.patience is None else looks.patience
     model = copy.deepcopy(model)
-    solver = search.solver or differentiating()  # one for all steps: it keeps its buffers between them
+    solver = search.solver or differentiating(model)  # one for all steps: it keeps its buffers between them
     shard = search.shard or Shard()
     shard.alike(model)
     score = Score.of(model, cohort, objective, shard, "fit")

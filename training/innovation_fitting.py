@@ -14,7 +14,7 @@ from hybrid.threads import of_cohort, threads_by
 from learned import select
 from physics.arguments import require_callable, require_flag, require_kind, require_number, require_shape
 from physics.glance import Summary, glance
-from training.descent import NOT_OF_LBFGS, Point, descend, flat, place, reasons_in_words
+from training.descent import NOT_OF_LBFGS, LineSearch, Point, descend, flat, place, reasons_in_words
 from training.fitted import Fitted
 from training.looks import Looks
 from training.losses import Stability, residual_share
@@ -197,16 +197,10 @@ def innovation_fit(
         place(trial, names, point)
         return whole.at(names)
 
-    for step in descend(
-        objective_at,
-        point,
-        first,
-        held_out.any(1),
-        steps=steps,
-        patience=patience,
-        tolerance=float(tolerance),
-        longest=float(longest),
-    ):
+    searching = LineSearch(
+        point, first, held_out.any(1), patience=patience, tolerance=float(tolerance), longest=float(longest)
+    )
+    for step in descend(objective_at, searching, steps):
         place(best, names, step.best)
         fitted = Fitted(copy.deepcopy(best), step.carried.clone())
         unseen: tuple[str, ...] = ()

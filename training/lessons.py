@@ -21,11 +21,13 @@ from training.people.mode import modes
 class Lesson:
     """Of `members` (k,), which have it in common: the measurements that teach, and the looks at what judges.
 
-    `taught`, the cohort whose likelihood is made small · at a look everyone's coordinates come from `known`, and `asked` is
-    scored, of those who judge, `judges` (k, N) · `every`: whether it is of all members, in their order.
+    `whole`, all that was measured · `taught`, the cohort whose likelihood is made small · at a look everyone's coordinates come
+    from `known`, and `asked` is scored, of those who judge, `judges` (k, N) · `every`: whether it is of all members, in their
+    order.
     """
 
     members: Tensor
+    whole: Cohort
     taught: Cohort
     known: Cohort
     asked: Cohort
@@ -79,7 +81,7 @@ def lessons(
     if objective.judged is None:
         at = objective.forecast_from
         known, asked = (cohort, cohort) if at is None else (cohort.until(at), cohort.after(at))
-        return Lessons(weights, everyone, (Lesson(all_of_them, cohort, known, asked, held_out, True),))
+        return Lessons(weights, everyone, (Lesson(all_of_them, cohort, cohort, known, asked, held_out, True),))
     judged = objective.judged.to(cohort.y.device)
     if judged.shape not in ((N, T), (M, N, T), (1, N, T)):
         raise ValueError(
@@ -105,7 +107,7 @@ def lessons(
         rest = [m for m in rest if m not in same]
         rows = torch.tensor(same, device=cohort.y.device)
         taught, asked = cohort.without(mask), cohort.only(mask)
-        parts.append(Lesson(rows, taught, taught, asked, judge[rows], len(same) == M))
+        parts.append(Lesson(rows, cohort, taught, taught, asked, judge[rows], len(same) == M))
     return Lessons(weights, everyone, tuple(parts))
 
 
@@ -120,9 +122,10 @@ def scored(
 
     Errors: `ValueError`, which begins with `name`, for a likelihood that cannot score these, or gives another shape.
     """
-    y, mean, variance = lesson.taught.y, run.mean, run.variance
+    y, mean, variance, correlation = lesson.taught.y, run.mean, run.variance, run.correlation
     if not lesson.every:
         mean, variance = mean[lesson.members], variance[lesson.members]
+        correlation = correlation if correlation is None or len(correlation) == 1 else correlation[lesson.members]
         anchors = None if anchors is None else anchors.members(lesson.members)
     beyond = lesson.taught.limits is not None or lesson.taught.censoring == "m4"
     if beyond and (anchors is not None or likelihood is not gaussian_nll):
@@ -131,8 +134,14 @@ def scored(
             f"{name}: some values are only known to lie between limits, and {what}; write likelihood=gaussian_nll without "
             'anchors, or leave such values out, Cohort.of(records, model, censoring="m1")'
         )
-    if beyond:
-        return lesson.taught.nll(mean, variance)
+    if correlation is not None and (anchors is not None or likelihood is not gaussian_nll):
+        what = "this likelihood scores each channel alone" if anchors is None else "anchors move each channel by itself"
+        raise ValueError(
+            f"{name}: the errors of channels at one time are correlated (Correlated), and {what}; write likelihood=gaussian_nll "
+            "without anchors, or take the head without Correlated"
+        )
+    if beyond or correlation is not None:
+        return lesson.taught.nll(mean, variance, correlation)
     if anchors is not None:
         return anchors.likelihood(likelihood, y, mean, variance)
     try:
@@ -184,8 +193,16 @@ def judgement(
     with torch.no_grad():
         # a forecaster does not know the person exactly: their posterior widens what is predicted (to first order)
         s = sensitivity(model, asked.conditions, found.mode, solver)
-        own = torch.einsum("mntpi,mnij,mntpj->mntp", s.mean_slope, found.covariance, s.mean_slope)
-        each = asked.nll(s.mean, s.variance + own)  # (k, N)
+        if s.correlation is None:
+            own = torch.einsum("mntpi,mnij,mntpj->mntp", s.mean_slope, found.covariance, s.mean_slope)
+            each = asked.nll(s.mean, s.variance + own, None)  # (k, N)
+        else:  # of all channels of one time together
+            sd = s.variance.sqrt()
+            noise = sd[..., :, None] * s.correlation[:, None, None] * sd[..., None, :]
+            spread = noise + torch.einsum("mntpi,mnij,mntqj->mntpq", s.mean_slope, found.covariance, s.mean_slope)
+            widths = spread.diagonal(dim1=-2, dim2=-1)
+            scale = widths.sqrt()
+            each = asked.nll(s.mean, widths, spread / (scale[..., :, None] * scale[..., None, :]))
     count = total(lesson.count)
     score = total(torch.where(lesson.judges, each, 0.0).sum(1)) / count.clamp(min=1)
     return torch.where(count > 0, score, torch.nan), found.mode.contiguous()

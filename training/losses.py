@@ -62,6 +62,11 @@ def residual_share(
             raise ValueError(f"residual_share: scale is of {len(scale)} members and run of {M}; give one each, or one for all")
     if model.residual.vanishes:
         return run.states.new_zeros(M, N)
+    if run.theta.ndim != 3:
+        raise ValueError(
+            "residual_share: an occasion or a covariate changes θ on the way, and the residual's share is taken with one θ of "
+            "each person; leave anchors out (Objective.anchors), or give each occasion a record of its own"
+        )
     u = run.inputs.expand(1, N, T, -1).reshape(1, N * T, -1)
     infused = None if run.infused is None else run.infused.expand(1, N, T, n).reshape(1, N * T, n)
     terms = model.at(run.theta, run.context.expand(M, N, -1), points=T)
@@ -194,14 +199,16 @@ class Stability:
     def penalty(
         self,
         model: HybridModel,
-        theta: Tensor,  # (M, N, q)
+        theta: Tensor,  # (M, N, q), or (M, N, P, q) of pieces
     ) -> Tensor:  # (M, N)
-        """How far each person's system is outside the set that contracts at `rate`; 0 inside.
+        """How far each person's system is outside the set that contracts at `rate`; 0 inside. Of pieces, the farthest.
 
         Errors: `ValueError` for a model with a term that has no layers: no bound of its slope is known, and a penalty of 0
         would say that it contracts.
         """
         require_kind(model, HybridModel, "Stability.penalty: model", "stability.penalty(model, theta)")
+        if getattr(theta, "ndim", 0) == 4:
+            return self.penalty(model, theta.flatten(1, 2)).unflatten(1, theta.shape[1:3]).amax(-1)
         q, n = len(model.backbone.physical), len(model.backbone.states)
         require_shape(theta, "Stability.penalty: theta", "M", "N", q, write="rollout(…).theta")
         if self.metric.shape != (n, n):

@@ -171,7 +171,7 @@ def _at_modes(
 
 def _objective(cohort: Cohort, run: Rollout, moved: Tensor, count: int) -> Tensor:  # (M, R, N)
     """φ of every copy."""
-    likelihood = cohort.nll(run.mean, run.variance)
+    likelihood = cohort.nll(run.mean, run.variance, run.correlation)
     return (likelihood + 0.5 * moved.square().sum(-1)).reshape(moved.shape[0], count, -1)
 
 

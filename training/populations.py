@@ -2,43 +2,46 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from hybrid import HybridModel, Rollout, SimulationError, Solver, rollout
+from hybrid import HybridModel, SimulationError
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
-from learned import select
 from physics.arguments import require_choice, require_kind, require_number, require_tensor
 from physics.glance import Summary, glance
-from training.descent import NOT_OF_LBFGS, Point, descend, flat, place, reasons_in_words
+from training.descent import NOT_OF_LBFGS, Descent, LineSearch, Point, descend, flat, place, reasons_in_words
 from training.fitted import Fitted
+from training.lessons import lessons
 from training.looks import Looks
-from training.losses import Stability, mean_square, residual_share
-from training.marginal import Marginal, penalised_marginal, require_float64
-from training.objective import Objective, people_counted
+from training.marginal import require_float64
+from training.marginals import Costs, Marginals
+from training.objective import Objective
 from training.people.arguments import require_trainable, require_untouched
 from training.people.cohort import Cohort
-from training.people.mode import Curvature, modes
+from training.people.mode import Curvature
+from training.resumed import kept
 from training.search import Search
+from training.stepwise import Stepwise
 
 _NEARER = "a start from the data: build the model of `starting_values(records, backbone).backbone`"
 
 # what of `Objective`, `Search` and `Looks` this search has not
 _WITHOUT = {
-    **NOT_OF_LBFGS,
     "likelihood": "a population is fitted by the marginal likelihood",
     "anchors": "the marginal likelihood draws no posterior",
     "forecast_from": "held-out people judge by all that was measured of them",
     "bfloat16": "a marginal likelihood needs float64",
-    "checkpoint": "the search is short, and keeps no file",
-    "judged": "this search does not judge by measurements yet",
-    "decay": "not here yet",
-    "sparsity": "not here yet",
+    "capture": "the search for everyone's modes asks for values, which a captured graph cannot",
+    "shard": "people are not shared out to processes",
+    "every": "every point is looked at",
 }
+# what an L-BFGS with a line search has not, and another optimiser has
+_OF_STEPS = {name: why for name, why in NOT_OF_LBFGS.items() if name in ("rate", "schedule", "clip")}
 
 
 def _summary(step: Any) -> Summary:
@@ -128,10 +131,11 @@ def fit_population(
     require_kind(objective, Objective, "fit_population: objective", "fit_population(model, cohort, Objective(weights=…))")
     require_kind(search, Search, "fit_population: search", "fit_population(model, cohort, search=Search(steps=100))")
     require_kind(looks, Looks, "fit_population: looks", "fit_population(model, cohort, looks=Looks(patience=10))")
+    by_lines = search.optimiser is None
     for value in (objective, search, looks):
-        require_untouched(value, "fit_population", _WITHOUT)
+        require_untouched(value, "fit_population", _WITHOUT | (_OF_STEPS if by_lines else {}))
     require_float64(model, cohort)
-    solver = search.solver or differentiating()  # one for all rounds: it keeps its buffers between them
+    solver = search.solver or differentiating(model)  # one for all rounds: it keeps its buffers between them
     for name, size in (("tolerance", tolerance), ("longest", longest)):
         require_number(size, f"fit_population: {name}", above=0.0)
     require_choice(curvature, ("fisher", "observed"), "fit_population: curvature")
@@ -141,13 +145,12 @@ def fit_population(
     require_tensor(start, "fit_population: start (M, N, d)", "Marginal.mode of an earlier call")
     M, N, d = model.members, cohort.conditions.size, model.personal
     device = cohort.y.device
-    weights, held_out, everyone = people_counted(objective, cohort.y, (M, N), "fit_population")
+    taught = lessons(objective, cohort, M, "fit_population")
     if start is not None and start.shape != (M, N, d):
         raise ValueError(f"fit_population: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
     stability = None if objective.stability is None else objective.stability.to(device)
-    whole = Marginals.of(
-        model, cohort, weights / everyone, held_out, start, objective.least_residual, stability, curvature, solver
-    )
+    costs = Costs(objective.least_residual, stability, objective.decay, objective.sparsity)
+    whole = Marginals.of(model, taught, start, costs, curvature, solver)
 
     best = copy.deepcopy(model)  # carries the point to keep; what asks for gradients in it stays as it was
     trial = copy.deepcopy(model)
@@ -171,133 +174,29 @@ def fit_population(
         place(trial, names, point)
         return whole.at(trial, names, mode).point
 
-    for step in descend(
-        objective_at,
-        point,
-        first.point,
-        held_out.any(1),
-        steps=steps,
-        patience=patience,
-        tolerance=tolerance,
-        longest=longest,
-    ):
+    judged = taught.of_members(lambda lesson: lesson.count) > 0
+    searching: Descent
+    if search.optimiser is None:
+        searching = LineSearch(point, first.point, judged, patience=patience, tolerance=tolerance, longest=longest)
+    else:
+        searching = Stepwise(
+            *(point, first.point, judged),
+            optimiser=search.optimiser,
+            rate=search.rate,
+            schedule=search.schedule or (lambda o: CosineAnnealingLR(o, steps, eta_min=0.02 * search.rate)),
+            clip=search.clip,
+            patience=patience,
+            tolerance=tolerance,
+            name="fit_population",
+        )
+    settings: dict[str, object] = {
+        **{name: getattr(search, name) for name in ("optimiser", "rate", "schedule", "clip")},
+        **{"steps": steps, "patience": patience, "tolerance": tolerance, "longest": longest, "curvature": curvature},
+        **{"weights": taught.weights, "held-out people": objective.held_out, "judged": objective.judged, "costs": costs},
+        **{"solver": solver, "start": start},
+    }
+    path = descend(objective_at, searching, steps)
+    for step in path if looks.checkpoint is None else kept(path, searching, looks.checkpoint, model, cohort, settings):
         place(best, names, step.best)
         fitted = Fitted(copy.deepcopy(best), step.carried.clone())
         yield PopulationStep(step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended)
-
-
-@dataclass(frozen=True)
-class _Point:
-    """The objective (M,), infinite where someone who counts failed; its gradient (M, P); modes (M, N, d).
-
-    `held_out` (M,): the held-out people's mean, infinite where one failed, NaN where there is none.
-    """
-
-    loss: Tensor
-    held_out: Tensor
-    gradient: Tensor
-    mode: Tensor
-    failed: dict[int, str]
-
-    @property
-    def point(self) -> Point:
-        """As a search asks for it."""
-        return Point(self.loss, self.held_out, self.gradient, self.mode)
-
-
-@dataclass(frozen=True)
-class Marginals:
-    """The mean marginal likelihood with its penalties, weighted by `share` (M, N), and that of who is `held_out` (M, N).
-
-    `scale` (M, 1, 1, n) of the states, held for the whole fit.
-    """
-
-    cohort: Cohort
-    share: Tensor
-    held_out: Tensor
-    scale: Tensor | None
-    least_residual: float
-    stability: Stability | None
-    curvature: Curvature
-    solver: Solver | None
-
-    @staticmethod
-    def of(
-        model: HybridModel,
-        cohort: Cohort,
-        share: Tensor,  # (M, N)
-        held_out: Tensor,  # (M, N)
-        start: Tensor | None,  # (M, N, d)
-        least_residual: float,
-        stability: Stability | None,
-        curvature: Curvature,
-        solver: Solver | None,
-    ) -> "Marginals":
-        """With the scale of the states at a few steps from the start."""
-        scale: Tensor | None = None
-        if least_residual > 0 and not model.residual.vanishes:
-            found = modes(model, cohort, start=start, iterations=4, solver=solver)
-            fine = [i for i in range(cohort.conditions.size) if i not in found.failed]
-            if fine:
-                rows = torch.tensor(fine, device=share.device)
-                with torch.no_grad():
-                    run = rollout(model, cohort.people(rows).conditions, found.mode[:, rows], solver)
-                scale = mean_square(run, share[:, rows])
-        return Marginals(cohort, share, held_out, scale, least_residual, stability, curvature, solver)
-
-    def at(self, model: HybridModel, names: list[str], start: Tensor | None) -> _Point:
-        """The objective and its gradient along the named tensors, the modes searched for from `start`."""
-        M, share = model.members, self.share
-        try:
-            # a search that starts at the last step's modes is a few iterations away from the new ones
-            found = penalised_marginal(model, self.cohort, start, self.curvature, self._penalty, 40, self.solver)
-            failed = found.failed
-        except SimulationError as error:
-            failed = {-1: str(error)}
-        if failed and M > 1:  # who failed under one member must not stop the others
-            parts = []
-            for m in range(M):
-                row = torch.tensor([m], device=share.device)
-                scale = None if self.scale is None else self.scale[row]
-                alone = replace(self, share=share[row], held_out=self.held_out[row], scale=scale)
-                parts.append(alone.at(select(model, row), names, None if start is None else start[row]))
-            return _Point(
-                torch.cat([p.loss for p in parts]),
-                torch.cat([p.held_out for p in parts]),
-                torch.cat([p.gradient for p in parts]),
-                torch.cat([p.mode for p in parts]),
-                failed,
-            )
-        trained = [model.get_parameter(name) for name in names]
-        size = sum(p.numel() // p.shape[0] for p in trained)
-        if -1 in failed:
-            shape = (M, self.cohort.conditions.size, model.personal)
-            nothing = share.new_zeros(shape) if start is None else start
-            lost = share.new_full((M,), torch.inf)
-            return _Point(lost, lost, share.new_zeros(M, size), nothing, failed)
-        counted = share > 0
-        loss = (share * torch.where(counted, found.value, 0.0)).sum(1)
-        good = torch.isfinite(loss.detach())
-        if not bool(good.any()):  # nobody could be simulated: there is nothing to differentiate
-            nothing = share.new_zeros(M, size)
-            return _Point(torch.full_like(loss.detach(), torch.inf), self._judge(found), nothing, found.mode, failed)
-        gradients = torch.autograd.grad(loss[good].sum(), trained, allow_unused=True)
-        flat = torch.cat(
-            [(torch.zeros_like(p) if g is None else g).reshape(M, -1) for p, g in zip(trained, gradients, strict=True)],
-            1,
-        )
-        good = good & torch.isfinite(flat).all(1)
-        flat = torch.where(good[:, None], flat, 0.0)
-        return _Point(torch.where(good, loss.detach(), torch.inf), self._judge(found), flat, found.mode, failed)
-
-    def _judge(self, found: Marginal) -> Tensor:  # (M,)
-        """The held-out people's mean, infinite where one failed, NaN where there is none."""
-        others = torch.where(self.held_out, found.value.detach().nan_to_num(nan=torch.inf), 0.0).sum(1)
-        return others / self.held_out.sum(1)  # 0/0 is NaN: nobody judges
-
-    def _penalty(self, model: HybridModel, run: Rollout, rows: Tensor) -> Tensor:
-        total = run.states.new_zeros(run.states.shape[:2])
-        if self.scale is not None:
-            part = residual_share(model, run, self.share[:, rows], scale=self.scale, hold_field=False)
-            total = total + self.least_residual * part
-        return total if self.stability is None else total + self.stability.penalty(model, run.theta)

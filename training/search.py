@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -18,7 +17,9 @@ from training.machinery.distributed import Shard
 class Search:
     """How the minimum is looked for.
 
-    - `optimiser`: called as `optimiser(tensors, lr=rate)`; one of torch.optim that works by element (Adam, AdamW, SGD).
+    - `optimiser`: called as `optimiser(tensors, lr=rate)`; one of torch.optim that works by element (Adam, AdamW, SGD), and for a
+      single member in `fit` and `shoot` torch.optim.LBFGS too. None for the fit's own: Adam in `fit` and `shoot`, and in
+      `fit_population` an L-BFGS in which every member has a memory and a step of its own.
     - `rate`: the learning rate; with Adam about how far every number moves in a step, and they are of order 1.
     - `schedule`: a function from the optimiser to one of torch's schedules, by default the cosine from `rate` to 2 % of it.
     - `clip`: the largest norm of each member's whole gradient; None for any.
@@ -31,7 +32,7 @@ class Search:
     Errors: `ValueError` for what cannot be such a thing.
     """
 
-    optimiser: Callable[..., Optimizer] = torch.optim.Adam
+    optimiser: Callable[..., Optimizer] | None = None
     rate: float = 0.05
     schedule: Callable[[Optimizer], LRScheduler] | None = None
     clip: float | None = 10.0
@@ -44,8 +45,6 @@ class Search:
     __repr__, _repr_html_ = glance()
 
     def __post_init__(self) -> None:
-        if self.optimiser is None:
-            raise ValueError("Search: optimiser is a function, and is None; leave it out for the default")
         require_callable(self.optimiser, "Search: optimiser", "optimiser=torch.optim.Adam", [], lr=0.05)
         write = "schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 200)"
         require_callable(self.schedule, "Search: schedule", write, None)

@@ -29,6 +29,11 @@ def rollout_windows(
     if model.process is not None:
         raise ValueError("shoot: process noise is carried along whole records, which windows cut; fit this model with fit")
     problem = Problem.of(model, conditions, personal)
+    if problem.changes is not None:
+        raise ValueError(
+            "shoot: an occasion or a covariate changes θ on the way, and windows take one θ of each person; fit these records by "
+            "fit or fit_population"
+        )
     theta, c = (v.repeat(1, cut.count, 1) for v in (problem.theta, problem.context))
     parts = Problem(model, cut.segments, theta, c, cut.stack(problem.start.expand(starts.shape[0], -1, -1), starts))
     states, ends = cut.back(parts.solve(solver or differentiating()).require())
@@ -36,7 +41,9 @@ def rollout_windows(
     inputs = conditions.segments.read_inputs()
     mean, variance = problem.measured(states, inputs)
     infused = conditions.segments.read_rates() if conditions.segments.infused else None
-    return Rollout(problem.theta, problem.context, states, inputs, mean, variance, infused=infused), gap
+    said = model.noise.correlation()
+    run = Rollout(problem.theta, problem.context, states, inputs, mean, variance, infused=infused, correlation=said)
+    return run, gap
 
 
 def simulated_starts(

@@ -36,12 +36,13 @@ RESULTS = {
         "StandardErrors",
     ),
     "training.shift": ("Reference", "Update"),
+    "training.identify": ("Comparison", "Information", "Optima", "Sensitivities"),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
 }
 MODULES = (
-    *(*PACKAGES, "hybrid.filters", "training.diagnostics", "training.inference", "training.shift"),
+    *(*PACKAGES, "hybrid.filters", "training.diagnostics", "training.inference", "training.identify", "training.shift"),
     "training.trust.recalibration",
 )
 

@@ -14,10 +14,12 @@ from learned import (
     Combined2,
     Constant,
     ContractingMLP,
+    Correlated,
     DiagonalDiffusion,
     Ensemble,
     Joint,
     NeuralNoise,
+    SumOfResiduals,
     Zero,
 )
 
@@ -28,6 +30,7 @@ def rows() -> dict[str, Call]:
     vertices = [[[-1.0, 0.2], [0.0, -2.0]]]
     mlp, zero = MLP(2, 1, 1, (4,)), Zero(2, 1, 1)
     contracting = ContractingMLP(2, 1, 1, (4,), vertices=vertices)
+    of_theta = [{"name": "V", "at": 0, "low": 5.0, "high": 200.0}]
     heads = (
         AdditiveProportional([0.5], [0.1], [0.03]),
         Constant([0.5], [0.03]),
@@ -41,16 +44,20 @@ def rows() -> dict[str, Call]:
     rows: dict[str, Any] = {
         "MLP": lambda: (MLP, {
             "states": 2, "inputs": 1, "covariates": 1, "hidden": (4,), "activation": "tanh", "vanishes_at_origin": True,
-            "separable": False, "sees_states": True, "sees_inputs": (0,), "acts_on": (0, 1), "state_scale": (1.0, 2.0),
-            "input_scale": (1.0,), "rate_scale": 1.0, "generator": generator()}),
+            "separable": False, "sees_states": (0, 1), "sees_inputs": (0,), "acts_on": (0, 1), "sees_theta": of_theta,
+            "state_scale": (1.0, 2.0), "input_scale": (1.0,), "rate_scale": 1.0, "generator": generator()}),
         "ContractingMLP": lambda: (ContractingMLP, {
             "states": 2, "inputs": 1, "covariates": 1, "hidden": (4,), "activation": "tanh", "vertices": vertices,
             "metric": [[1.0, 0.0], [0.0, 1.0]], "rate": 0.3, "learn_metric": False, "vanishes_at_origin": True,
+            "sees_inputs": (0,), "sees_theta": of_theta,
             "state_scale": (1.0, 2.0), "input_scale": (1.0,), "rate_scale": 1.0, "generator": generator()}),
+        "SumOfResiduals": lambda: (SumOfResiduals, {"terms": [MLP(2, 1, 1, (4,)), MLP(2, 1, 1, (3,))]}),
         "Zero": lambda: (Zero, {"states": 2, "inputs": 1, "covariates": 1}),
         "AdditiveProportional": lambda: (AdditiveProportional, {"additive": [0.5], "proportional": [0.1], "floor": [0.03]}),
         "Combined1": lambda: (Combined1, {"additive": [0.5], "proportional": [0.1], "floor": [0.03]}),
         "Combined2": lambda: (Combined2, {"additive": [0.5], "proportional": [0.1], "floor": [0.03]}),
+        "Correlated": lambda: (Correlated, {
+            "head": Constant([0.5, 0.2], [0.03, 0.01]), "start": [[1.0, 0.3], [0.3, 1.0]]}),
         "Constant": lambda: (Constant, {"sd": [0.5], "floor": [0.03]}),
         "NeuralNoise": lambda: (NeuralNoise, {
             "sd": [0.5], "floor": [0.03], "states": 2, "inputs": 1, "hidden": (4,), "channel_scale": [1.0],
@@ -63,7 +70,8 @@ def rows() -> dict[str, Call]:
         "Ensemble.fold_of": lambda: (Ensemble(3, folds=2).fold_of, {"people": 4, "generator": generator()}),
         "Ensemble.record_weights": lambda: (Ensemble(3, folds=2).record_weights, {
             "people": 4, "generator": generator(), "fold": torch.tensor([0, 1, 0, 1])}),
-        "Joint": lambda: (Joint, {"states": ("a", "b"), "inputs": ("u",), "channels": ("y",), "covariates": 1}),
+        "Joint": lambda: (Joint, {
+            "states": ("a", "b"), "inputs": ("u",), "channels": ("y",), "covariates": 1, "boxes": {"V": (5.0, 200.0)}}),
         "Layers.at": lambda: (layers.at, {"c": c.clone()}),
         "Field.__call__": lambda: (layers.at(c), {"x": x.clone(), "u": u.clone()}),
         "Field.jacobian": lambda: (layers.at(c).jacobian, {"x": x.clone(), "u": u.clone()}),
@@ -75,7 +83,7 @@ def rows() -> dict[str, Call]:
         "concatenate": lambda: (learned.concatenate, {"modules": [MLP(2, 1, 1, (4,)), MLP(2, 1, 1, (4,))]}),
         "select": lambda: (learned.select, {"module": Ensemble(3).stack(mlp, generator()), "members": torch.tensor([0, 2])}),
     }
-    for part in (mlp, contracting, zero):
+    for part in (mlp, contracting, SumOfResiduals([mlp, MLP(2, 1, 1, (3,))]), zero):
         name = type(part).__name__
         rows[f"{name}.forward"] = lambda part=part: (part.forward, {"x": x.clone(), "u": u.clone(), "c": c.clone()})
         rows[f"{name}.reset"] = lambda part=part: (part.reset, {"generator": generator()})
@@ -86,4 +94,9 @@ def rows() -> dict[str, Call]:
             rows[f"{name}.variance"] = lambda head=head: (head.variance, {k: v.clone() for k, v in seen.items()})
             rows[f"{name}.reset"] = lambda head=head: (head.reset, {"generator": generator()})
             rows[f"{name}.joined"] = lambda head=head: (head.joined, {"joint": joint})
+    both = Correlated(Constant([0.5, 0.2], [0.03, 0.01]), [[1.0, 0.3], [0.3, 1.0]])
+    two = {**seen, "y": torch.full((1, 3, 4, 2), 2.0, dtype=D)}
+    rows["Correlated.variance"] = lambda: (both.variance, {k: v.clone() for k, v in two.items()})
+    rows["Correlated.reset"] = lambda: (both.reset, {"generator": generator()})
+    rows["Correlated.joined"] = lambda: (both.joined, {"joint": Joint(("a", "b"), ("u",), ("y", "z"), 1)})
     return of("learned", rows)

@@ -56,13 +56,15 @@ def rows() -> dict[str, Call]:
         "LinearOf": lambda: (physics.LinearOf, {
             "covariate": "AGE", "reference": 40.0, "slope": -0.01, "unit": "a", "learn": True}),
         "PowerOf": lambda: (PowerOf, {"covariate": "WT", "reference": 70.0, "exponent": 0.75, "unit": "kg", "learn": False}),
+        "Occasions": lambda: (physics.Occasions, {"spread": {"CL": 0.15}, "count": 3}),
         "LogNormal": lambda: (LogNormal, {"spread": 0.3}),
         "LogitNormal": lambda: (LogitNormal, {"spread": 0.3}),
         "Normal": lambda: (physics.Normal, {"spread": 2.0}),
         "MixedPopulation": lambda: (MixedPopulation, {
             "parameters": w.backbone, "effects": {"ka": LogNormal(0.5), "ke": LogNormal(0.3), "V": LogitNormal(0.4)},
             "correlated": [("ke", "V")], "omega": {("ke", "V"): 0.02},
-            "covariates": {"ke": [PowerOf("WT", 70.0, 0.5, unit="kg")]}, "learn_spread": True}),
+            "covariates": {"ke": [PowerOf("WT", 70.0, 0.5, unit="kg")]}, "learn_spread": True,
+            "occasions": physics.Occasions({"V": 0.2}, 2)}),
         "MixedPopulation.theta": lambda: (mixed.theta, {"eta": eta, "covariates": dict(cov)}),
         "MixedPopulation.log_prior": lambda: (mixed.log_prior, {"eta": eta}),
         "Defaults": lambda: (physics.Defaults, {

@@ -1,6 +1,7 @@
 """One valid call of every public name and method of `training`, tiny."""
 
 import copy
+import dataclasses
 from datetime import timedelta
 from importlib import import_module
 
@@ -46,6 +47,9 @@ def rows() -> dict[str, Call]:
     penalty = Stability.of(model, given.covariates)
     cut = training.windows(segments, 2)
     rows_mean, rows_variance = run.mean, run.variance
+    limits = torch.tensor([-torch.inf, torch.inf], dtype=D).expand(*cohort.y.shape, 2).clone()
+    limits[..., 1] = torch.where(torch.isnan(cohort.y), 0.5, torch.inf)
+    limited = dataclasses.replace(cohort, limits=limits)
     three = {"y": cohort.y, "mean": rows_mean, "variance": rows_variance}
     table = w.folder / "table.csv"
     table.write_text("ID,TIME,AMT,DV,EVID,WT\n1,0,320,.,1,70\n1,1,.,5,0,70\n1,2,.,8,0,70\n")
@@ -85,8 +89,11 @@ def rows() -> dict[str, Call]:
         "Checkpoint.read": lambda: (at.read, {"fingerprint": dict(print_of)}),
         "Checkpoint.back_to": lambda: (at.back_to, {"saved": state}),
         "Cohort": lambda: (Cohort, {"records": cohort.records, "conditions": given, "times": cohort.times, "y": cohort.y,
-                                    "unscored": cohort.unscored}),
-        "Cohort.of": Call(lambda: (Cohort.of, {"records": w.people, "model": model, "mesh": Mesh(0.5)}), dear=True),
+                                    "unscored": cohort.unscored, "limits": limited.limits, "censoring": "m3"}),
+        "Cohort.of": Call(lambda: (Cohort.of, {
+            "records": w.people, "model": model, "mesh": Mesh(0.5), "censoring": "m3"}), dear=True),
+        "Cohort.nll": lambda: (limited.nll, {"mean": rows_mean, "variance": rows_variance, "correlation": None}),
+        "Cohort.limits_nll": lambda: (limited.limits_nll, {"mean": rows_mean, "variance": rows_variance}),
         "Cohort.from_frame": Call(lambda: (Cohort.from_frame, {
             "frame": import_module("pandas").read_csv(table), "model": w.model, "units": dict(read["units"]),
             "compartments": {1: "gut"}, "channels": {1: "concentration"}, "covariates": ["WT"], "order": "dose-first",
@@ -110,7 +117,8 @@ def rows() -> dict[str, Call]:
         "Plan.unseen": lambda: (plan.unseen, {"model": stacked, "k": 1}),
         "Record": lambda: (Record, {
             "id": "1", "schedule": schedule(), "times": np.array([1.0, 2.0]), "values": np.array([[5.0], [8.0]]),
-            "channels": ("concentration",), "covariates": {"WT": 70.0}, "units": {"time": "h", "concentration": "mg/L"}}),
+            "channels": ("concentration",), "covariates": {"WT": 70.0}, "units": {"time": "h", "concentration": "mg/L"},
+            "lower": None, "upper": None}),
         "Record.until": lambda: (w.people[0].until, {"time": 2.0}),
         "Shard": lambda: (Shard, {"rank": 0, "world": 1, "device": torch.device("cpu")}),
         "Shard.from_env": lambda: (Shard.from_env, {"device": "cpu", "timeout": timedelta(hours=2)}),
@@ -130,6 +138,7 @@ def rows() -> dict[str, Call]:
         "Windows.back": lambda: (cut.back, {"states": torch.zeros(1, 2 * N, cut.segments.segment.shape[1], 2, dtype=D)}),
         "at_ends": lambda: (training.at_ends, {"model": model, "cohort": cohort, "personal": known.mode}),
         "at_times": lambda: (training.at_times, {"cohort": cohort, "conditions": given, "times": cohort.times}),
+        "best_of": lambda: (training.best_of, {"fitted": training.last(training.fit(**fit)), "people": 3.0, "within": 0.1}),
         "beta_nll": lambda: (training.beta_nll, {"beta": 0.5}),
         "convergence": lambda: (training.convergence, {
             "model": model, "personal": known, "people": cohort.ids, "weights": ones,
@@ -145,7 +154,8 @@ def rows() -> dict[str, Call]:
             "solver": solver}), dear=True),
         "gather_members": lambda: (training.gather_members, {"module": model, "shard": shard}),
         "gaussian_crps": lambda: (training.gaussian_crps, dict(three)),
-        "gaussian_nll": lambda: (training.gaussian_nll, dict(three)),
+        "gaussian_nll": lambda: (training.gaussian_nll, {
+            **three, "limits": limits, "positive": False, "correlation": None}),
         "innovation_fit": Call(lambda: (training.innovation_fit, {
             **fit, "model": noisy, "filter": UKF, "weights": True, "y": cohort.y[None], "spread": {"gut": 1.0},
             "floor": {"gut": 0.1}, "drift": 100.0, "tolerance": 1e-3, "longest": 0.5}), dear=True),
@@ -178,6 +188,7 @@ def rows() -> dict[str, Call]:
         "Search": lambda: (training.Search, dict(search)),
         "sensitivity": Call(lambda: (training.sensitivity, {"model": model, "conditions": given, "personal": known.mode,
                                                             "solver": solver}), dear=True),
+        "several": lambda: (training.several, {"model": model, "count": 2, "generator": generator(), "spread": 3.0}),
         "shoot": Call(lambda: (training.shoot, {
             "model": model, "cohort": cohort, "objective": training.Objective(weights=ones, stability=penalty), "search": once,
             "looks": training.Looks(), "count": 2, "by": "time", "personal": known.mode, "starts": None, "scale": None,

@@ -9,6 +9,7 @@ from benchmarks.slips import (
     of_exchange,
     of_filters,
     of_hybrid,
+    of_identify,
     of_inference,
     of_learned,
     of_log,
@@ -30,8 +31,8 @@ from benchmarks.slips.taken import TAKEN
 def calls() -> Mapping[str, Call]:
     """The table, by package, each row with what its call may take (`taken.py`)."""
     known = (of_physics, of_mechanisms, of_learned, of_hybrid, of_filters)
-    after = (of_training, of_diagnostics, of_inference, of_shift, of_recalibration)
-    parts = (*known, *after, of_exchange, of_log, of_stability, of_twin)
+    fitted = (of_training, of_diagnostics, of_inference, of_identify, of_shift, of_recalibration)
+    parts = (*known, *fitted, of_exchange, of_log, of_stability, of_twin)
     rows = {name: row for part in parts for name, row in part.rows().items()}
     return {name: replace(row, taken=TAKEN.get(name, {})) for name, row in rows.items()}
 

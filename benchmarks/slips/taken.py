@@ -15,6 +15,7 @@ _LATER = "names, positions and numbers by name are resolved where the part joins
 _NAMED = dict.fromkeys(
     ("a list of words", "an array of words", "words in it", "an empty mapping", "a mapping", "-1", "a number"), _LATER
 )
+_SEEN = {**_NAMED, "True": "all of them", "an empty list": "none of them"}
 _SCALE = {**_NAMED, "3.5": "one number for all", "its first alone": "one number for all"}
 _JSON = dict.fromkeys(
     ("a mapping", "None in it", "words in it", "a list in it", "an object in it", "a number for a name"),
@@ -52,10 +53,12 @@ _LIMIT_OF = (
     *("hybrid.SemilinearField.nonlinear", "hybrid.SemilinearField.nonlinear_at", "hybrid.SemilinearField.residual"),
     *("hybrid.BoundTerm.rate", "hybrid.BoundTerm.jacobian", "hybrid.RightHandSide.jacobian", "learned.Field.jacobian"),
     *("learned.Field.__call__", "learned.MLP.forward", "learned.ContractingMLP.forward"),
+    "learned.SumOfResiduals.forward",
 )
 _CLAIMS = ("Certificate", "RegionalRate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
 
 TAKEN: Mapping[str, Mapping[str, Reasons]] = {
+    "training.identify.population_information": {"design": {"a cohort": "the people of a cohort are a design"}},
     "physics.CategoryOf": {"levels": {"a number for a name": "a further category, and its number"}},
     "physics.MixedPopulation": {"omega": {"an empty list": "no covariance is known"}},
     "physics.LogNormalPopulation": {"spread": {"None in it": "that parameter is shared and learned"}},
@@ -81,9 +84,12 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "hybrid.Prediction.exceeds": {"threshold": {"inf": "nothing exceeds infinity"}},
     "hybrid.SemilinearField.within": {"k": {"True": "to Python True is 1"}},
     "hybrid.Signal.sample": {"times": {"an empty list": "nothing is asked"}},
-    "learned.ContractingMLP": {"state_scale": _SCALE, "input_scale": _SCALE},
+    "learned.ContractingMLP": {"sees_inputs": _NAMED, "sees_theta": _SEEN, "state_scale": _SCALE, "input_scale": _SCALE},
     "learned.Ensemble.stack": {"module": {"a model": "any model may be stacked"}},
-    "learned.MLP": {"acts_on": _NAMED, "sees_inputs": _NAMED, "state_scale": _SCALE, "input_scale": _SCALE},
+    "learned.MLP": {
+        **dict.fromkeys(("acts_on", "sees_inputs"), _NAMED),
+        **{"sees_states": _SEEN, "sees_theta": _SEEN, "state_scale": _SCALE, "input_scale": _SCALE},
+    },
     "learned.NeuralNoise": dict.fromkeys(("channel_scale", "state_scale", "input_scale"), _SCALE),
     "learned.NeuralNoise.variance": {"*": {**_AXES, **_LIMIT}},
     "physics.Defaults": {"compartments": {"words in it": "whether there is such a state, the backbone says"}},

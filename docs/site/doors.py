@@ -31,6 +31,7 @@ DOORS = (
     "training.trust.recalibration",
     "training.diagnostics",
     "training.inference",
+    "training.identify",
     "training.shift",
     "exchange",
     "exchange.program",

@@ -43,6 +43,12 @@ def require_joined(model: HybridModel, cohort: Cohort, people: Personal) -> None
         )
     if cohort.y.shape[-1] != len(channels):
         raise ValueError(f"Bundle.of: the cohort has {cohort.y.shape[-1]} channels and the model {quote(list(channels))}")
+    changes = cohort.conditions.changes
+    if changes is not None:
+        raise ValueError(
+            f"Bundle.of: {', '.join(changes.values)} changes on the way of these people, and a bundle keeps one number of each; "
+            "keep the model alone, Bundle(model, (), prior(model, 0), cohort.mesh)"
+        )
     lacking = [name for name in model.uses if name not in cohort.conditions.covariates]
     if lacking:
         some = ", ".join(lacking)

@@ -130,10 +130,15 @@ def _build(part: Mapping[str, Any], structures: Mapping[str, type[nn.Module]]) -
             "if it is yours, pass it: load(path, structures={**BUILTIN, 'Name': Class})",
             "if it is yours, say where its code is, which then runs: --structures FILE.py:NAME or --structures MODULE:NAME",
         )
-    # a backbone around another holds that one's description
-    config = {
-        name: _build(given, structures) if isinstance(given, Mapping) and given.keys() == {"class", "config"} else given
-        for name, given in part["config"].items()
-    }
+    # a backbone around another holds that one's description, a sum those of its terms
+    config = {name: _within(given, structures) for name, given in part["config"].items()}
     earlier = _EARLIER.get(part["class"], {})
     return structures[part["class"]](**(config if earlier.keys() & config.keys() else {**earlier, **config}))
+
+
+def _within(given: Any, structures: Mapping[str, type[nn.Module]]) -> Any:
+    """An argument as it is, or the part that it describes, or such parts in a list."""
+    described = [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, Mapping)]
+    if not described or any(one.keys() != {"class", "config"} for one in described):
+        return given
+    return [_build(one, structures) for one in given] if isinstance(given, list) else _build(given, structures)

@@ -3,6 +3,8 @@
 from string import Template
 
 from exchange.c.model import Model
+from exchange.c.numbers import Real, literal
+from learned.seen_theta import SeenTheta
 
 
 def person_in_c(made: Model) -> list[str]:
@@ -41,9 +43,12 @@ def _bind(made: Model) -> str:
     seen = ""
     if layers is not None and layers.context:  # c, and behind it theta where the layers see it
         seen = f"        {made.prefix}_real seen[{layers.context}];\n"
-        for what, first, count in (("c", 0, r), ("theta", r, layers.context - r)):
+        standardised = model.residual.seen_theta
+        for what, first, count in (("c", 0, r), ("theta", r, 0 if standardised else layers.context - r)):
             if count:
                 seen += f"        for (i = 0; i < {count}; ++i)\n            seen[{first} + i] = person->{what}[i];\n"
+        if standardised:
+            seen += _standardised(standardised, r, made.real)
     layered = "" if layers is None else f"    {{\n{seen}{layers.binding()}\n    }}\n"
     return Template(_BIND).substitute(
         p=made.prefix,
@@ -52,6 +57,19 @@ def _bind(made: Model) -> str:
         plus=f" + {made.prefix}_skip[member][(i % {n}) * {n} + i / {n}]" if made.skip_in_linear else "",
         layered=layered,
     )
+
+
+def _standardised(seen: SeenTheta, first: int, real: Real) -> str:
+    """seen[first + k] = (log theta - centre)/half, as `SeenTheta` is; theta that has no logarithm is refused."""
+    lines, f = [], "f" if real == "float" else ""
+    for k, (at, logs, centre, half) in enumerate(seen.scales, first):
+        value = f"log{f}(person->theta[{at}])" if logs else f"person->theta[{at}]"
+        lines += [
+            f"        seen[{k}] = ({value} - ({literal(centre, real)})) / {literal(half, real)};",
+            f"        if (!isfinite(seen[{k}]))",
+            "            return -1;",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _held(what: str, size: int, p: str, table: str) -> str:

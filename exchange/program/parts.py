@@ -13,6 +13,7 @@ from exchange.program.program import Program
 from exchange.program.tracing import Traced, exported
 from hybrid import HybridModel
 from learned import LayeredResidual, select
+from learned.of_theta import with_theta
 from physics.arguments import require_kind, require_number
 from physics.glance import glance
 
@@ -154,7 +155,7 @@ def _traced(model: HybridModel) -> tuple[dict[str, Traced], dict[str, str]]:
     residual = model.residual
     if not residual.vanishes and not isinstance(residual, LayeredResidual):
         if residual.sees_theta:
-            both = lambda x, u, c, theta: residual(x, u, torch.cat([c, theta], -1))  # noqa: E731, one beside the other
+            both = lambda x, u, c, theta: residual(x, u, with_theta(residual, theta, c))  # noqa: E731, one beside the other
             trace("residual", both, ["rate"], x=n, u=m, c=r, theta=q)
         else:
             trace("residual", lambda x, u, c: residual(x, u, c), ["rate"], x=n, u=m, c=r)

@@ -21,7 +21,8 @@ class Folded(LayeredResidual):
     def __init__(self, residual: LayeredResidual) -> None:
         super().__init__()
         self.states, self.inputs, self.covariates = residual.states, residual.inputs, residual.covariates
-        self.vanishes_at_origin, self.sees_theta = residual.vanishes_at_origin, residual.sees_theta
+        self.vanishes_at_origin = residual.vanishes_at_origin
+        self.sees_theta, self.seen_theta = residual.sees_theta, residual.seen_theta
         with torch.no_grad():
             layers = residual.layers()
         self._activation, self._depth = layers.activation, len(layers.weights)

@@ -8,6 +8,7 @@ from homeostat.commands.export import EXPORT
 from homeostat.commands.fit import FIT
 from homeostat.commands.follow import FOLLOW
 from homeostat.commands.grammar import GRAMMAR
+from homeostat.commands.identify import IDENTIFY
 from homeostat.commands.import_ import IMPORT
 from homeostat.commands.inspect import INSPECT
 from homeostat.commands.report import REPORT
@@ -15,6 +16,8 @@ from homeostat.commands.sign import SIGN
 from homeostat.commands.simulate import SIMULATE
 
 # as the help lists them
-COMMANDS: tuple[Command, ...] = (DEMO, FIT, CERTIFY, CHECK, REPORT, SIMULATE, FOLLOW, INSPECT, SIGN, EXPORT, IMPORT, GRAMMAR)
+COMMANDS: tuple[Command, ...] = (
+    *(DEMO, IDENTIFY, FIT, CERTIFY, CHECK, REPORT, SIMULATE, FOLLOW, INSPECT, SIGN, EXPORT, IMPORT, GRAMMAR),
+)
 
 __all__ = ["COMMANDS", "Answer", "Command"]

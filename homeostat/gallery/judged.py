@@ -115,7 +115,7 @@ def rings_of(model: HybridModel, cohort: Cohort, personal: Personal, seed: int =
     with torch.no_grad():
         run = rollout(model, cohort.conditions, personal.mode)
         states = run.states[0][cohort.mask.any(-1)].cpu()  # (K, n)
-        theta = run.theta.mean(1, keepdim=True).cpu()  # (M, 1, q), every member's mean person
+        theta = run.theta.flatten(1, -2).mean(1, keepdim=True).cpu()  # (M, 1, q), every member's mean person
     centre, scale = states.mean(0), states.square().mean(0).sqrt()
     if len(states) < 2 or not float(scale.max()) > 0.0:
         return None

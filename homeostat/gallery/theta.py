@@ -29,9 +29,10 @@ def theta_of(model: HybridModel, cohort: Cohort, personal: Personal) -> Theta | 
         known = cohort.conditions.covariates
         given = {with_unit(k, u): known[k].detach().cpu().double().numpy() for k, u in units.items() if k in known}
     with torch.no_grad():
-        own = model.theta(personal.mode, cohort.conditions.covariates).cpu()
-        middle = {k: v.median()[None] for k, v in cohort.conditions.covariates.items()}
-        typical = population.theta(personal.mode.new_zeros(M, 1, population.dimension), middle)[:, 0].cpu()
+        # where θ changes on the way a person is shown as the median over their pieces
+        own = model.theta(*cohort.conditions.by_piece(personal.mode)).cpu()
+        own = own.unflatten(1, (personal.mode.shape[1], -1)).median(2).values if len(cohort.ids) else own
+        typical = population.theta(personal.mode.new_zeros(M, 1, population.dimension), cohort.conditions.middle)[:, 0].cpu()
         spread = None if population.omega is None else population.omega.detach().cpu()
     N = len(cohort.ids)
     return Theta(

@@ -15,6 +15,7 @@ from homeostat.pictures.diagnostics.predictive_check import predictive_check_axe
 from homeostat.pictures.diagnostics.residuals import residuals_axes
 from homeostat.pictures.flow import flow, member_mean_field
 from homeostat.pictures.hero import hero_axes
+from homeostat.pictures.identify import expected_errors_axes
 from homeostat.pictures.observed import Observed, observed_axes, observed_panel_axes
 from homeostat.pictures.people import people_axes, person_axes
 from homeostat.pictures.phase import Phase, distance_axes, field_axes, nearby, phase_axes
@@ -49,6 +50,7 @@ __all__ = [
     "curves_axes",
     "distance_axes",
     "eta_axes",
+    "expected_errors_axes",
     "field_axes",
     "figure_of",
     "flow",

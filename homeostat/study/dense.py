@@ -32,9 +32,11 @@ def dense_of(cohort: Cohort, model: HybridModel, end: float, points: int = 97) -
     grid = [np.linspace(r.schedule.start, end, points).tolist() for r in cohort.records]
     backbone, given = model.backbone, cohort.conditions
     schedules = [r.schedule for r in cohort.records]
-    segments = build_segments(schedules, grid, backbone.states, backbone.inputs, given.mesh, delivery=model.delivery)
-    conditions = replace(given, segments=segments.to(given.baseline))
-    return at_times(cohort, conditions, torch.tensor(grid, dtype=torch.float64, device=given.baseline.device))
+    states, inputs, delivery = backbone.states, backbone.inputs, model.delivery
+    segments = build_segments(schedules, grid, states, inputs, given.mesh, delivery=delivery, turns=given.turns)
+    times = torch.tensor(grid, dtype=torch.float64, device=given.baseline.device)
+    conditions = given.recut(segments, times)
+    return at_times(cohort, conditions, times)
 
 
 def dense_unseen(trained: Trained, settings: Settings, end: float, most: int | None = None) -> Prediction:

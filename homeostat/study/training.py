@@ -141,7 +141,7 @@ def gradient_difference(trained: Trained, settings: Settings) -> float:
         personal = trained.personal.mode.clone().requires_grad_()
         model.zero_grad(set_to_none=True)
         run = rollout(model, cohort.conditions, personal, solver)
-        (cohort.nll(run.mean, run.variance) - model.log_prior(personal)).mean(1).sum().backward()
+        (cohort.nll(run.mean, run.variance, run.correlation) - model.log_prior(personal)).mean(1).sum().backward()
         given = (personal.grad, *(p.grad for p in model.parameters()))
         found.append(torch.cat([g.flatten() for g in given if g is not None]))
     have, want = found

@@ -31,11 +31,12 @@ def build_segments(
     mesh: Mesh | None = None,
     *,
     delivery: Delivery = NO_DELIVERY,
+    turns: Sequence[Sequence[float] | np.ndarray] = (),  # N × (C_i,)
 ) -> Segments:
     """Cut every record at its doses, infusion ends, input points and (by the mesh) observations and steps; pad to one K, T.
 
     `delivery`: what θ says of doses (`physics.Administered`). The segments are then those of the doses as they were said, and
-    hold the doses: `delivered` cuts them for a θ.
+    hold the doses: `delivered` cuts them for a θ. `turns`: when each record goes on with another θ (`Changes.turns`).
     Errors: `ValueError`, naming the record, for unknown compartments, missing inputs, unsorted or early times.
     Law: `dt`, and so every solution, is differentiable in the times, lags, durations and amounts of doses that are tensors.
     """
@@ -47,29 +48,49 @@ def build_segments(
     require_cuttable(people, rows, tuple(states), tuple(inputs))
     require_said(people, states, delivery)
     mesh = mesh or Mesh()
+    turned = _turns(turns, people)
     if delivery:
+        if any(len(t) for t in turned):
+            raise ValueError(
+                "build_segments: this model's θ says how doses arrive (a lag, a share, a duration), and an occasion or a "
+                "covariate changes θ on the way: a dose may then be under way while it changes, of which no meaning is built; "
+                "leave lag, fraction, duration and rate out, or give each occasion a record of its own"
+            )
         empty, whole = [replace(s, doses=()) for s in people], replace(mesh, step=None, first=None)
         fixed = _shared(empty, rows, tuple(states), tuple(inputs), whole)
         doses = Doses.of(people, rows, fixed, states, mesh)
         return replace(_shared(people, rows, tuple(states), tuple(inputs), mesh), doses=doses)
-    return _shared(people, rows, tuple(states), tuple(inputs), mesh)
+    return _shared(people, rows, tuple(states), tuple(inputs), mesh, turned)
 
 
 def _shared(
-    people: list[Schedule], rows: list[np.ndarray], states: tuple[str, ...], inputs: tuple[str, ...], mesh: Mesh
+    people: list[Schedule],
+    rows: list[np.ndarray],
+    states: tuple[str, ...],
+    inputs: tuple[str, ...],
+    mesh: Mesh,
+    turns: Sequence[np.ndarray] = (),
 ) -> Segments:
     # people who share a schedule and times are cut once
-    known: dict[tuple[int, bytes], int] = {}
-    which = [known.setdefault((id(s), t.tobytes()), len(known)) for s, t in zip(people, rows, strict=True)]
+    known: dict[tuple[int, bytes, bytes], int] = {}
+    turns = turns or [np.zeros(0)] * len(people)
+    each = zip(people, rows, turns, strict=True)
+    which = [known.setdefault((id(s), t.tobytes(), c.tobytes()), len(known)) for s, t, c in each]
     if len(known) == len(people):
-        return _cut(people, rows, states, inputs, mesh)
+        return _cut(people, rows, states, inputs, mesh, turns)
     first = np.unique(which, return_index=True)[1]
-    found = _cut([people[i] for i in first], [rows[i] for i in first], states, inputs, mesh)
+    some, read, turned = [people[i] for i in first], [rows[i] for i in first], [turns[i] for i in first]
+    found = _cut(some, read, states, inputs, mesh, turned)
     return found.people(torch.tensor(which))
 
 
 def _cut(
-    schedules: list[Schedule], times: list[np.ndarray], states: tuple[str, ...], inputs: tuple[str, ...], mesh: Mesh
+    schedules: list[Schedule],
+    times: list[np.ndarray],
+    states: tuple[str, ...],
+    inputs: tuple[str, ...],
+    mesh: Mesh,
+    turns: Sequence[np.ndarray],
 ) -> Segments:
     N, n = len(schedules), len(states)
     everyone, seen = np.arange(N), Rows(np.array([len(t) for t in times]))
@@ -80,10 +101,11 @@ def _cut(
     bends = [_bends(schedules, name, begin, end) for name in inputs]
     read = Moments.plain(seen.row, when) if mesh.observed else Moments.plain(everyone, end)
     starts, ending = Moments.plain(everyone, begin), given.ends.chosen(within)
-    emptied, settled = _anew(schedules, end)
+    emptied, turned, settled = _anew(schedules, turns, end)
     # in this order those of one time, as far as they carry gradients, follow one another
-    parts = [(starts, True), (read, False), (given.begins, True), (ending, True), (emptied, True), (settled, True)]
-    knots, (_, of_read, of_begin, of_end, of_reset, of_steady, *_) = Knots.of(N, [*parts, *((b, True) for b in bends)])
+    parts = [(starts, True), (read, False), (given.begins, True), (ending, True), (emptied, True), (turned, True)]
+    parts.append((settled, True))
+    knots, (_, of_read, of_begin, of_end, of_reset, of_turn, of_steady, *_) = Knots.of(N, [*parts, *((b, True) for b in bends)])
 
     # every edge is the share f of the way from the knot `left` to the next
     cuts, inner = knots.parts(mesh)
@@ -115,6 +137,7 @@ def _cut(
     jump, rate = _doses(given, at[of_begin] - given.who, _finish(given, within, at[of_end], segments), segments.size, n)
     restarts = Restarts.of(
         (emptied.who, at[of_reset] - edges.begin[emptied.who]),
+        (turned.who, at[of_turn] - edges.begin[turned.who]),
         (settled.who, at[of_steady] - edges.begin[settled.who]),
         [one for s, last in zip(schedules, end, strict=True) for one in s.steady if one.time < last],
         states,
@@ -154,15 +177,27 @@ def _cut(
     )
 
 
-def _anew(schedules: Sequence[Schedule], end: np.ndarray) -> tuple[Moments, Moments]:
-    """When people's records are reset and when they are in a steady state, before their last observation."""
+def _turns(turns: Sequence[Sequence[float] | np.ndarray], people: Sequence[Schedule]) -> list[np.ndarray]:
+    """When each record goes on with another θ, as arrays: none where nothing was said."""
+    found = [np.asarray(t, dtype=np.float64) for t in turns]
+    if found and len(found) != len(people):
+        raise ValueError(f"build_segments: turns are of {len(found)} people, and there are {len(people)}; give each a list")
+    for t, schedule in zip(found, people, strict=bool(found)):
+        late = t.ndim == 1 and bool(np.isfinite(t).all()) and bool((np.diff(t) > 0).all())
+        if not late or (len(t) and not t[0] > float(schedule.start)):
+            raise ValueError("build_segments: turns are times after the record's start, each later than the one before")
+    return found
+
+
+def _anew(schedules: Sequence[Schedule], turns: Sequence[np.ndarray], end: np.ndarray) -> tuple[Moments, Moments, Moments]:
+    """When people's records are reset, turn to another θ, and are in a steady state, before their last observation."""
     found = []
-    for times in ([s.resets for s in schedules], [[one.time for one in s.steady] for s in schedules]):
+    for times in ([s.resets for s in schedules], turns, [[one.time for one in s.steady] for s in schedules]):
         who = np.repeat(np.arange(len(schedules)), [len(t) for t in times])
         at = np.array([t for own in times for t in own], dtype=np.float64)
         there = at < end[who] if len(at) else np.zeros(0, dtype=bool)
         found.append(Moments.plain(who[there], at[there]))
-    return found[0], found[1]
+    return found[0], found[1], found[2]
 
 
 def _table(

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from hybrid.schedules.columns import column
 from hybrid.terms import BoundTerm, RightHandSide
 from physics import Backbone, Population
 from physics.arguments import InputError, quote, require_covariates, require_flag, require_number
+from physics.occasions import OCCASION
 from physics.units import convert, factor
 
 
@@ -65,10 +66,23 @@ class HasCovariates(Protocol):
         """By name."""
 
 
-def _in_unit(record: HasCovariates, name: str, unit: str | None) -> float:
+def _rows(record: HasCovariates, names: Mapping[str, Any]) -> list[Mapping[str, float]]:
+    """A person's covariates, with each of the values of those of these names that change (`training.Record.changing`)."""
+    said: Mapping[str, tuple[np.ndarray, np.ndarray]] = getattr(record, "changing", {})
+    changing = {k: v for k, v in said.items() if k in names}
+    rows: list[Mapping[str, float]] = []
+    for at in sorted({-math.inf, *(float(t) for times, _ in changing.values() for t in times)}):
+        places = {k: max(int(np.searchsorted(t, at, side="right")) - 1, 0) for k, (t, _) in changing.items()}
+        row = {**record.covariates, **{k: float(v[places[k]]) for k, (_, v) in changing.items()}}
+        if row not in rows:
+            rows.append(row)
+    return rows
+
+
+def _in_unit(record: HasCovariates, row: Mapping[str, float], name: str, unit: str | None) -> float:
     """A covariate in the model's unit, where both that and the record's own are said."""
     have = getattr(record, "units", {}).get(name)
-    value = float(record.covariates[name])
+    value = float(row[name])
     return value if have is None or unit is None else float(convert(value, factor(have, unit, f"the covariate {name}")))
 
 
@@ -137,9 +151,13 @@ class Mesh:
                 raise ValueError(f"Mesh.of: each of records has covariates by name, and one is {quote(record)}; write Record(…)")
         if not records:
             raise ValueError("Mesh.of needs the records that are to be cut, got none")
-        used = [name for name in model.uses if all(name in r.covariates for r in records)]
-        covariates = {k: torch.tensor([_in_unit(r, k, model.uses[k]) for r in records], dtype=torch.float64) for k in used}
-        return Mesh.fastest(model, covariates, len(records))
+        # whose covariates change on the way has the rates of each of their values
+        rows = [(r, row) for r in records for row in _rows(r, model.uses)]
+        used = [name for name in model.uses if all(name in row for _, row in rows)]
+        covariates = {
+            k: torch.tensor([_in_unit(r, row, k, model.uses[k]) for r, row in rows], dtype=torch.float64) for k in used
+        }
+        return Mesh.fastest(model, covariates, len(rows))
 
     @staticmethod
     def fastest(
@@ -260,6 +278,8 @@ def _matrices(model: HasRates, covariates: Mapping[str, Tensor], people: int) ->
     eta = like.new_tensor([[0.0] * d, *corners])  # (R, d)
     R = len(eta)
     given = {k: v.to(like).repeat(R) for k, v in covariates.items()}  # person after person, corner after corner
+    if OCCASION in model.population.covariates:  # every occasion has the same spread: one tells of all
+        given.setdefault(OCCASION, like.new_ones(R * people))
     theta = model.population.theta(eta.repeat_interleave(people, 0)[None], given)
     A, _ = model.backbone.matrices(theta)
     return torch.unique(A.reshape(-1, *A.shape[-2:]).to("cpu", torch.float64), dim=0)

@@ -1,4 +1,4 @@
-"""Records that begin anew on the way, as the pieces between these times: rows of their own, which any solver integrates."""
+"""Records that begin anew on the way, or go on with another θ, as the pieces between: rows, which any solver integrates."""
 
 import itertools
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from torch import Tensor
 from hybrid.cutting.restarts import Restarts
 from hybrid.derivative import array_of
 
-FIRST, REST = -2, -1  # what a piece starts from: where the record does, or where somebody of whom nothing is known does
+# what a piece starts from: where the piece before ends, where the record does, or where somebody of whom nothing is known does
+CONTINUES, FIRST, REST = -3, -2, -1
 
 
 class Records(Protocol):
@@ -43,7 +44,8 @@ class Pieces:
 
     `rows`: the tensors of the rows' segments, by name · `owner` (R,) whose each is · `opens` (R,) the record's segment at
     which it begins · `kind` (R,):
-    `FIRST`, `REST`, or the number of the steady state that it starts from · `row`, `slot` (N, T): where each observation is read.
+    `CONTINUES` (the row before it), `FIRST`, `REST`, or the number of the steady state that it starts from · `turn` (R,), how
+    often its record has turned to another θ by then · `row`, `slot` (N, T): where each observation is read.
     What a steady state adds is a row of its own, in which nothing arrives and nothing drives, and is added to what is read:
     `more` (3, A), the place of the observation in (N, T) in one number, the row and the slot.
     """
@@ -52,6 +54,7 @@ class Pieces:
     owner: Tensor
     opens: Tensor
     kind: Tensor
+    turn: Tensor
     row: Tensor
     slot: Tensor
     more: Tensor
@@ -67,12 +70,16 @@ class Pieces:
             array_of(getattr(found, name)) for name in ("reset_who", "reset_at", "who", "at", "added")
         )
         breaks: list[dict[int, int]] = [{} for _ in range(N)]
+        turns: list[list[int]] = [[] for _ in range(N)]
+        for i, k in zip(array_of(found.turn_who).tolist(), array_of(found.turn_at).tolist(), strict=True):
+            breaks[i][k] = CONTINUES
+            turns[i].append(k)
         for i, k in zip(reset_who.tolist(), reset_at.tolist(), strict=True):
             breaks[i][k] = REST
         for e, (i, k) in enumerate(zip(who.tolist(), at.tolist(), strict=True)):
             if not added[e]:
                 breaks[i][k] = e
-        rows: list[tuple[int, int, int, int]] = []  # owner, first segment, the one after the last, kind
+        rows: list[tuple[int, int, int, int, int]] = []  # owner, first segment, the one after the last, kind, turns
         row, slot = np.zeros((N, T), dtype=np.int64), np.zeros((N, T), dtype=np.int64)
         readings: list[np.ndarray] = []
         place = np.arange(T)
@@ -83,7 +90,7 @@ class Pieces:
             for p, (low, high) in enumerate(itertools.pairwise(edges)):
                 here = place[piece == p]
                 row[i, here], slot[i, here] = len(rows), np.arange(len(here))
-                rows.append((i, low, high, own[low] if p else FIRST))
+                rows.append((i, low, high, own[low] if p else FIRST, sum(k <= low for k in turns[i])))
                 readings.append(here)
         more: list[tuple[int, int, int]] = []
         alone = len(rows)
@@ -92,9 +99,9 @@ class Pieces:
             high = min((k for k in breaks[i] if k > low), default=K)
             here = place[(seen[i] >= low) & (seen[i] < high) & ~early[i]]
             more += [(i * T + int(t), len(rows), s) for s, t in enumerate(here)]
-            rows.append((i, low, high, e))
+            rows.append((i, low, high, e, sum(k <= low for k in turns[i])))
             readings.append(here)
-        owner, opens, closes, kind = (np.array(v, dtype=np.int64) for v in zip(*rows, strict=True))
+        owner, opens, closes, kind, turn = (np.array(v, dtype=np.int64) for v in zip(*rows, strict=True))
         device = whole.dt.device
 
         def whole_numbers(values: np.ndarray) -> Tensor:
@@ -135,6 +142,7 @@ class Pieces:
             owner=whole_numbers(owner),
             opens=whole_numbers(opens),
             kind=whole_numbers(kind),
+            turn=whole_numbers(turn),
             row=whole_numbers(row),
             slot=whole_numbers(slot),
             more=whole_numbers(np.array(more, dtype=np.int64).reshape(-1, 3).T),

@@ -1,4 +1,4 @@
-"""Where people's records begin anew: resets and steady states, by the segments before which they stand."""
+"""Where people's records begin anew, or go on with another θ: by the segments before which that happens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +16,18 @@ At = tuple[np.ndarray, np.ndarray]  # whose, and before which of their segments
 
 @dataclass(frozen=True)
 class Restarts:
-    """Of N people: R resets and E steady states, each before a segment of somebody.
+    """Of N people: R resets, C turns, where what is there goes on with another θ, and E steady states, each before a segment of
+    somebody.
 
-    `reset_who`, `reset_at` (R,) · `who`, `at` (E,), `state` (E,) by number, `amount` (E,), `added` (E,) bool, and one interval of
+    `reset_who`, `reset_at` (R,) · `turn_who`, `turn_at` (C,) · `who`, `at` (E,), `state` (E,) by number,
+    `amount` (E,), `added` (E,) bool, and one interval of
     each in two stretches: `length` and `rate` (E, 2), of an amount of 1 (`Course`).
     """
 
     reset_who: Tensor
     reset_at: Tensor
+    turn_who: Tensor
+    turn_at: Tensor
     who: Tensor
     at: Tensor
     state: Tensor
@@ -33,14 +37,16 @@ class Restarts:
     rate: Tensor
 
     @staticmethod
-    def of(resets: At, steady: At, given: Sequence[Steady], states: Sequence[str]) -> "Restarts | None":
+    def of(resets: At, turns: At, steady: At, given: Sequence[Steady], states: Sequence[str]) -> "Restarts | None":
         """These, None where there are none."""
-        if not len(resets[0]) and not given:
+        if not len(resets[0]) and not len(turns[0]) and not given:
             return None
         courses = [Course.of(one) for one in given]
         return Restarts(
             torch.as_tensor(resets[0], dtype=torch.long),
             torch.as_tensor(resets[1], dtype=torch.long),
+            torch.as_tensor(turns[0], dtype=torch.long),
+            torch.as_tensor(turns[1], dtype=torch.long),
             torch.as_tensor(steady[0], dtype=torch.long),
             torch.as_tensor(steady[1], dtype=torch.long),
             torch.tensor([list(states).index(one.state) for one in given], dtype=torch.long),
@@ -54,11 +60,13 @@ class Restarts:
         """The same of the chosen people, with repeats; None where these have none."""
         chosen = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
         new, old = torch.nonzero(chosen[:, None] == self.reset_who[None], as_tuple=True)
+        turned, turn = torch.nonzero(chosen[:, None] == self.turn_who[None], as_tuple=True)
         who, of = torch.nonzero(chosen[:, None] == self.who[None], as_tuple=True)
-        if not len(new) and not len(who):
+        if not len(new) and not len(turned) and not len(who):
             return None
         kept: dict[str, Any] = {name: getattr(self, name)[of] for name in _EACH}
-        return Restarts(reset_who=new, reset_at=self.reset_at[old], who=who, **kept)
+        begun = {"reset_who": new, "reset_at": self.reset_at[old], "turn_who": turned, "turn_at": self.turn_at[turn]}
+        return Restarts(**begun, who=who, **kept)
 
     def to(self, like: Tensor) -> "Restarts":
         """The same in the dtype and on the device of `like`."""
@@ -68,4 +76,4 @@ class Restarts:
 
 
 _EACH = ("at", "state", "amount", "added", "length", "rate")
-_WHOLE = ("reset_who", "reset_at", "who", "at", "state", "added")
+_WHOLE = ("reset_who", "reset_at", "turn_who", "turn_at", "who", "at", "state", "added")

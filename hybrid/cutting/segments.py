@@ -186,13 +186,21 @@ class Segments:
         """The boundary, 0…K, at which each observation is read, where the records are cut at them."""
         return self.segment + (self.fraction > 0).long()
 
+    @cached_property
+    def without_mesh(self) -> "Segments | None":
+        """The same without the cuts of a mesh, where a solver that needs none has put it (`hybrid.solve.unmesh.whole`)."""
+        return None
+
     def people(self, index: Tensor) -> "Segments":
         """The same for the chosen records, with repeats."""
         require_people(index, self.dt.shape[0], "Segments.people: index")
         doses = None if self.doses is None else self.doses.people(index)
         restarts = None if self.restarts is None else self.restarts.people(index)
         chosen: dict[str, Any] = {name: getattr(self, name)[index] for name in _TENSORS}
-        return replace(self, **chosen, doses=doses, restarts=restarts)
+        found = replace(self, **chosen, doses=doses, restarts=restarts)
+        if self.without_mesh is not None:
+            found.__dict__["without_mesh"] = self.without_mesh.people(index)
+        return found
 
     def to(self, like: Tensor) -> "Segments":
         """The same in the dtype and on the device of `like`."""
@@ -203,11 +211,12 @@ class Segments:
         return replace(self, **moved, segment=self.segment.to(like.device), doses=doses, restarts=restarts)
 
     def require_unbroken(self, name: str, cure: str) -> None:
-        """Raise `ValueError`, beginning with `name`, where anybody's record has a reset or a steady state in it."""
+        """Raise `ValueError`, beginning with `name`, where anybody's record begins anew or turns to another θ on the way."""
         if self.restarts is not None:
             raise ValueError(
                 f"{name}: a record has a reset or a steady state (Schedule.resets, Schedule.steady), at which what was before is "
-                f"forgotten, and here people are followed in one piece; {cure}"
+                "forgotten, or a covariate or an occasion that changes on the way, and here people are followed in one piece; "
+                f"{cure}"
             )
 
     def read(

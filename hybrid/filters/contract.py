@@ -172,6 +172,11 @@ class Followed:
                 "on the way would have to take back what has arrived; follow a model without them, and give each dose its own "
                 "lag, amount and duration: personalise and predict take this one"
             )
+        if model.noise.correlation() is not None:
+            raise ValueError(
+                "Followed.of: the errors of this model's channels at one time are correlated (Correlated), and a filter takes "
+                "one standard deviation for each; follow a model whose noise is the head within, HybridModel(…, noise=head)"
+            )
         require_number(people, "Followed.of: people, how many,", least=1.0, most=1e9, whole=True)
         given = {} if covariates is None else covariates
         require_covariates(given, int(people), "Followed.of: covariates")

@@ -11,7 +11,7 @@ from hybrid.solve.pool import Pool
 from hybrid.solve.schemes.scheme import Inside, Scheme
 from hybrid.solve.solver import Failure, Solution, at_rest, not_finite, without
 from hybrid.solve.stability_limit import growth_of, real_limit, require_mesh, unstable
-from hybrid.solve.unmesh import unmeshed
+from hybrid.solve.unmesh import unmeshed, whole
 
 
 def solve_by_steps(
@@ -37,8 +37,10 @@ def solve_by_steps(
     elif not scheme.exact:
         require_mesh(field.segments, scheme.name)
         beyond, field = unstable(field, scheme.name, real_limit(scheme.name), growth_of(scheme.name))
-    elif field.learned is not None:  # the linear part by itself is exact in a step of any length
+    elif field.learned is not None:
         require_mesh(field.segments, scheme.name)
+    elif field.unsplit is None:  # the linear part by itself is exact in a step of any length
+        field = field.on(whole(field.segments))
     if failures:
         field, x0 = field.without(failures), at_rest(x0, failures)
     states, boundaries = _states(field, x0, scheme, chunk, pool, compiled)

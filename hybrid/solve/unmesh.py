@@ -60,3 +60,19 @@ def unmeshed(segments: Segments) -> Segments:
         "fraction": torch.where((fraction == 1) | alone, fraction, inside.clamp(max=1.0)),
     }
     return replace(segments, **moved)
+
+
+def whole(segments: Segments) -> Segments:
+    """`unmeshed`, looked for once: many copies of people then take theirs, and a graph that is captured asks for no value.
+
+    What varies with a derivative stays as it is, and nothing is kept of it; nor is what is cut once more for a θ, or into what
+    lies between restarts.
+    """
+    if segments.restarts is not None or (segments.doses is not None and not segments.delivered):
+        return segments
+    found = segments.without_mesh
+    if found is None:
+        found = unmeshed(segments)
+        if found is not segments:
+            segments.__dict__["without_mesh"] = found
+    return found

@@ -19,9 +19,9 @@ def check_noise(
 ) -> None:
     """Raise `ValueError`, which says the law and the numbers that break it, unless a noise head keeps the laws of noise heads.
 
-    `floor` (p,) is above 0 · σ² has the shape (M, N, T, p), is finite, and never below floor², whatever the weights and
-    however large y, x and u · each member's and person's value is its own · every trainable tensor leads with the member axis ·
-    `reset` draws from the generator alone · `config` rebuilds it.
+    `floor` (p,) is above 0 · `correlation`, where there is one, is that of some errors · σ² has the shape (M, N, T, p), is
+    finite, and never below floor², whatever the weights and however large y, x and u · each member's and person's value is its
+    own · every trainable tensor leads with the member axis · `reset` draws from the generator alone · `config` rebuilds it.
     Tried at points, by default the same ones each time, and not proved.
     Arguments: `head`, one that is not stacked · `states`, `inputs`, how many it is given of each · `generator`, by default one
     of its own with seed 0.
@@ -69,9 +69,23 @@ def check_noise(
                 alone = stacked.variance(y[:, 1:2], x[:, 1:2], u[:, 1:2])
                 if not torch.allclose(alone, variance[:, 1:2], rtol=1e-12, atol=0.0):
                     raise ValueError(f"{name}: a person's σ² changes with who else is in the batch; every person has its own")
+        _require_correlation(stacked, name)
         again, one = rebuilt(head, name), [v[:1] for v in (y, x, u)]
         if not torch.equal(again.variance(*one), head.variance(*one)):
             raise ValueError(f"{name}: rebuilt by its configuration σ² differs; config() gives every argument of the constructor")
+
+
+def _require_correlation(head: NoiseHead, name: str) -> None:
+    R = head.correlation()
+    if R is None:
+        return
+    p = head.channels
+    fine = R.ndim == 3 and R.shape[1:] == (p, p) and len(R) in (1, MEMBERS) and torch.equal(R, R.mT)
+    if not fine or not bool((R.diagonal(dim1=-2, dim2=-1) == 1.0).all()) or not bool((torch.linalg.eigvalsh(R) > 0.0).all()):
+        raise ValueError(
+            f"{name}: correlation() is {shown(R.tolist())} of shape {tuple(R.shape)}; it needs (M, {p}, {p}), symmetric, ones on "
+            "the diagonal, positive definite, whatever the weights"
+        )
 
 
 def _reset(head: NoiseHead, name: str) -> None:

@@ -24,7 +24,7 @@ def check_residual(residual: Residual, *, parameters: int = 0, generator: torch.
     Two members are drawn, and their weights moved by standard normal numbers, as large as training makes them; the residual
     itself stays as it is. Tried at points, by default the same ones each time, and not proved.
     Arguments: `residual`, one that is not stacked and has its sizes (names are resolved by a model) · `parameters`, how many θ
-    has, for one that sees it · `generator`, by default
+    has, for one that sees it as it is (a built-in one knows) · `generator`, by default
     one of its own with seed 0.
     """
     if not isinstance(residual, Residual):
@@ -38,6 +38,8 @@ def check_residual(residual: Residual, *, parameters: int = 0, generator: torch.
         for parameter in stacked.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     sizes_of({"parameters": parameters}, "check_residual")
+    if residual.seen_theta is not None:  # what it makes of θ stands there, however many θ has
+        parameters = residual.seen_theta.count
     if parameters < 0 or (residual.sees_theta and parameters < 1):
         raise ValueError(
             f"{name}: θ stands behind c for one that sees it, so say how many there are, parameters=3, and got {parameters}"

@@ -17,7 +17,7 @@ def rebuilt(module: ModuleT, name: str) -> ModuleT:
     kind = type(module)
     try:
         config: dict[str, Any] = json.loads(json.dumps(module.config(), allow_nan=False))  # type: ignore[operator]
-        again = kind(**config)
+        again = kind(**{option: _built(given, module) for option, given in config.items()})
         again.load_state_dict(copy.deepcopy(module.state_dict()))
     except Exception as error:
         raise ValueError(
@@ -25,3 +25,13 @@ def rebuilt(module: ModuleT, name: str) -> ModuleT:
             "gives the constructor's arguments as plain JSON values, and the tensors have the shapes that the constructor makes"
         ) from error
     return again
+
+
+def _built(given: Any, module: nn.Module) -> Any:
+    """An argument; of a part that is made of others, {"class": …, "config": …} as the part that it describes."""
+    if isinstance(given, list):
+        return [_built(one, module) for one in given]
+    if not isinstance(given, dict) or given.keys() != {"class", "config"}:
+        return given
+    kinds: dict[str, type[nn.Module]] = {type(part).__name__: type(part) for part in module.modules()}
+    return kinds[given["class"]](**{option: _built(one, module) for option, one in given["config"].items()})

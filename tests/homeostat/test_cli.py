@@ -25,6 +25,7 @@ from stability import Certificate, Refusal
 
 # none of these is lost
 PROMISED = {"demo", "fit", "certify", "check", "report", "simulate", "follow", "inspect", "sign", "export", "import", "grammar"}
+PROMISED |= {"identify"}
 NAMES = [command.name for command in COMMANDS]
 UNITS = ["--units", "TIME=h,AMT=mg,DV=mg/L"]
 SMALL = ["--members", "2", "--folds", "2", "--steps", "3", "--hidden", "4"]

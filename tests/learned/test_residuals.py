@@ -1,7 +1,6 @@
 """Contracts of residuals, ensembles and noise: the layers are the function, and it vanishes where it is declared to."""
 
 import itertools
-import json
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from learned import (
     concatenate,
     select,
 )
+from learned.laws.rebuilt import rebuilt
 from physics import LinearBackbone, SharedPopulation
 from tests.builders import NOISE_BUILDERS, RESIDUAL_BUILDERS
 
@@ -46,7 +46,8 @@ def residual(request) -> Residual:
 
 def points(residual: Residual, M: int = 2, N: int = 4, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    sizes = (residual.states, residual.inputs, residual.covariates)
+    behind = 0 if residual.seen_theta is None else residual.seen_theta.count
+    sizes = (residual.states, residual.inputs, residual.covariates + behind)
     x, u, c = (3.0 * torch.randn(M, N, size, generator=generator, dtype=F64) for size in sizes)
     return x, u, c
 
@@ -146,13 +147,15 @@ def test_an_mlp_is_its_formula(name):
     U, C = (w.detach().numpy()[0] for w in (mlp.input_weights, mlp.covariate_weights))
     seen = np.array([float(k in mlp.sees_inputs) for k in range(mlp.inputs)])
     active = np.array([float(k in mlp.acts_on) for k in range(mlp.states)])
+    told = mlp.sees_states
+    looked_at = np.array([float(told if isinstance(told, bool) else k in told) for k in range(mlp.states)])
     if mlp.separable:  # unit j belongs to state j mod n
         for weight in weights:
             out, into = np.indices(weight.shape) % mlp.states
             weight *= out == into
 
     def net(x: np.ndarray, u: np.ndarray, c: np.ndarray) -> np.ndarray:
-        v = weights[0] @ (x / s * mlp.sees_states) + U @ (u / r * seen) + C @ c + biases[0]
+        v = weights[0] @ (x / s * looked_at) + U @ (u / r * seen) + C @ c + biases[0]
         for k, weight in enumerate(weights[1:], 1):
             v = weight @ PHI[mlp.activation](v) + (biases[k] if k < len(biases) else 0.0)
         return mlp.rate_scale * s * active * v
@@ -324,8 +327,7 @@ def test_noise_is_never_below_its_floor(name, first, second, y):
     variance = head.variance(mean, nothing, nothing)
     assert variance.shape == mean.shape
     assert (variance >= head.floor.square()).all()
-    again = type(head)(**json.loads(json.dumps(head.config())))
-    again.load_state_dict(head.state_dict())
+    again = rebuilt(head, name)
     assert torch.equal(again.variance(mean, nothing, nothing), variance)
 
 
@@ -396,8 +398,7 @@ def test_the_slope_of_layers_is_their_derivative(residual: Residual) -> None:
     """In closed form, for every activation, with a skip and without, against automatic differentiation."""
     if not isinstance(residual, LayeredResidual):
         pytest.skip("has no layers")
-    g = torch.Generator().manual_seed(2)
-    x, u, c = (torch.randn(2, 3, k, generator=g, dtype=F64) for k in (residual.states, residual.inputs, residual.covariates))
+    x, u, c = points(residual, N=3, seed=2)
     field = residual.layers().at(c)
     at = x.requires_grad_()
     rows = [

@@ -52,9 +52,10 @@ from training import (
     residual_share,
     sensitivity,
 )
+from training.lessons import lessons
 from training.marginal import penalised_marginal
+from training.marginals import Costs, Marginals
 from training.people.information import Sensitivity, copies, difference_offsets, expand, simulate_copies, slopes
-from training.populations import Marginals
 
 MESH = Mesh(0.65, 0.2, 0.5)
 SPREAD = (0.4, 0.2, 0.2)
@@ -220,7 +221,8 @@ def test_nobody_and_nothing(people_of: Callable[..., tuple[Record, ...]]) -> Non
     )
     cohort = Cohort.of(people_of(3), shared, MESH)
     found = laplace_marginal(shared, cohort)  # no coordinates: nothing to integrate over
-    run = rollout(shared, cohort.conditions, torch.zeros(1, 3, 0, dtype=torch.float64), RungeKutta("rk4"))
+    # the same solver: of a linear model a fit solves exactly
+    run = rollout(shared, cohort.conditions, torch.zeros(1, 3, 0, dtype=torch.float64), Exponential())
     plain = gaussian_nll(cohort.y, run.mean, run.variance) + 0.5 * math.log(2 * math.pi) * cohort.mask.double().sum(
         (1, 2)
     )
@@ -336,8 +338,8 @@ def test_the_gradient_of_the_whole_objective(people_of: Callable[..., tuple[Reco
     cohort = Cohort.of(people_of(4), model, MESH)
     stability = Stability.of(model, {}, weight=10.0)
     share = torch.tensor([[0.1, 0.4, 0.3, 0.2]], dtype=torch.float64)
-    nobody = torch.zeros(1, 4, dtype=torch.bool)
-    objective = Marginals.of(model, cohort, share, nobody, None, 3.0, stability, "fisher", None)
+    taught = lessons(Objective(weights=share), cohort, 1, "fit_population")
+    objective = Marginals.of(model, taught, None, Costs(3.0, stability, decay=0.3, sparsity=0.2), "fisher", None)
     names = list(trainable(model))
     here = objective.at(model, names, None)
     plain = float((share * laplace_marginal(model, cohort).value.detach()).sum())

@@ -1,6 +1,6 @@
 """Curves along time: what the population's typical person with these covariates would have, and what each has of their own."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -68,8 +68,10 @@ def fitted_curves(
     grid = [np.linspace(r.schedule.start, float(r.times[-1]), int(points)).tolist() for r in cohort.records]
     schedules = [r.schedule for r in cohort.records]
     # doses may arrive as each person's θ has them, so that the segments are cut for this model
-    segments = build_segments(schedules, grid, backbone.states, backbone.inputs, given.mesh, delivery=model.delivery)
-    conditions = replace(given, segments=segments.to(given.baseline))
+    states, inputs, delivery = backbone.states, backbone.inputs, model.delivery
+    segments = build_segments(schedules, grid, states, inputs, given.mesh, delivery=delivery, turns=given.turns)
+    times = torch.tensor(grid, dtype=torch.float64, device=given.baseline.device).reshape(len(grid), int(points))
+    conditions = given.recut(segments, times)
     found, failed = [], dict(personal.failed)
     for eta in (torch.zeros_like(personal.mode), personal.mode):
         run, lost = simulated_rows(model, conditions, eta.to(cohort.y), by)
@@ -78,6 +80,5 @@ def fitted_curves(
     y, gone = cohort.y.clone(), torch.tensor(sorted(failed), dtype=torch.long, device=cohort.y.device)
     for value in found:
         value[gone] = torch.nan
-    times = torch.tensor(grid, dtype=torch.float64, device=cohort.y.device).reshape(len(grid), int(points))
     population, individual = found
     return FittedCurves(times, population, individual, cohort.times, y, without(about, failed))

@@ -97,7 +97,8 @@ def residuals(
 
     With f the mean and V the variance of a measurement given η, f̂ and V̂ at everyone's most likely η̂, and G = ∂f/∂η there:
     PRED = f(0), IPRED = f̂, IWRES = (y − f̂)/√V̂; y has, linearised at η̂, the mean CPRED = f̂ − G η̂ and the covariance
-    C = G Gᵀ + diag V̂ of all of a person's measurements together (η ~ N(0, I): ω is inside G), and CWRES = C^{−1/2}(y − CPRED).
+    C = G Gᵀ + V̂ of all of a person's measurements together (η ~ N(0, I): ω is inside G; V̂ is diagonal but for what errors of
+    one time have in common, `Correlated`), and CWRES = C^{−1/2}(y − CPRED).
     This is FOCE with interaction. What a right model leaves has mean 0 and variance 1 and no correlation, up to the
     linearisation; IWRES has less variance than 1 where few data of each let η̂ follow the noise (the shrinkage of ε).
     Arguments
@@ -173,13 +174,29 @@ def _of_some(
         middle = at.mean.flatten(2) - (slope @ eta[..., None])[..., 0]  # (M, N, L)
         cpred = middle.mean(0)
         between = middle - cpred
-        C = (slope @ slope.mT).mean(0) + torch.diag_embed(at.variance.flatten(2).mean(0))
+        C = (slope @ slope.mT).mean(0) + _noise(at.variance, at.correlation)
         C = C + between.movedim(0, -1) @ between.movedim(0, -1).mT / M
         there = torch.isfinite(y.flatten(1)) & torch.isfinite(cpred)
         error = torch.where(there, y.flatten(1) - cpred, 0.0)
         cwres = whitened(error[None], C, there, root)[0]
     shape = y.shape
     return (typical.mean.mean(0), cpred.reshape(shape), ipred, iwres, cwres.reshape(shape)), failed
+
+
+def _noise(
+    variance: Tensor,  # (M, N, T, p)
+    correlation: Tensor | None,  # (M|1, p, p)
+) -> Tensor:  # (N, T·p, T·p)
+    """The covariance of everyone's errors, the mean over members: errors of one time may go together, those of two do not."""
+    if correlation is None:
+        return torch.diag_embed(variance.flatten(2).mean(0))
+    N, T, p = variance.shape[1:]
+    sd = variance.sqrt()
+    each = (sd[..., :, None] * correlation[:, None, None] * sd[..., None, :]).mean(0)  # (N, T, p, p)
+    found = each.new_zeros(N, T, p, T, p)
+    at = torch.arange(T, device=each.device)
+    found[:, at, :, at] = each.movedim(1, 0)
+    return found.reshape(N, T * p, T * p)
 
 
 def whitened(

@@ -9,6 +9,7 @@ from hybrid import Conditions, HybridModel, Solver, sample_paths
 from hybrid.defaults import predicting
 from hybrid.threads import of_conditions, threads_by
 from learned import select
+from learned.correlated import correlated
 from physics.arguments import require_generator, require_number, require_people
 from physics.glance import Summary, glance
 from training.diagnostics.members import ROWS, About, chosen, simulated_rows
@@ -162,4 +163,4 @@ def _measurements(
         return sample_paths(model, conditions, eta, 1, generator, solver=solver).measurement[0, 0], {}
     run, failures = simulated_rows(model, conditions, eta, solver)
     noise = torch.randn(run.mean.shape, generator=generator, dtype=torch.float64, device=generator.device).to(run.mean)
-    return (run.mean + run.variance.sqrt() * noise)[0], failures
+    return (run.mean + run.variance.sqrt() * correlated(noise, run.correlation))[0], failures

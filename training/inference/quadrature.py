@@ -113,7 +113,7 @@ def _integrated(
         k = some.shape[1]
         who = torch.arange(N, device=mode.device).repeat(k)
         run = rollout(model, cohort.conditions.people(who), some.reshape(M, k * N, d), solver, on_failure="return")
-        nll = cohort.nll(run.mean, run.variance).reshape(-1, k, N)
+        nll = cohort.nll(run.mean, run.variance, run.correlation).reshape(-1, k, N)
         log_f.append(-nll - 0.5 * some.square().sum(-1))
     summed = torch.logsumexp(log_w[:, None] + torch.cat(log_f, 1), 1)  # (M, N)
     width = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)

@@ -16,7 +16,8 @@ class _Bfloat16(Residual):
         super().__init__()
         self.residual = residual
         self.states, self.inputs, self.covariates = residual.states, residual.inputs, residual.covariates
-        self.vanishes_at_origin, self.sees_theta = residual.vanishes_at_origin, residual.sees_theta
+        self.vanishes_at_origin = residual.vanishes_at_origin
+        self.sees_theta, self.seen_theta = residual.sees_theta, residual.seen_theta
 
     def forward(self, x: Tensor, u: Tensor, c: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16):

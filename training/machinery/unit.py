@@ -176,9 +176,11 @@ def padded(
     s, T = wide.conditions.segments, wide.times.shape[1]
     times = torch.nn.functional.pad(wide.times, (0, bucket(T) - T))
     times[:, T:] = wide.times[:, -1:]
+    changes = wide.conditions.changes
+    changes = None if changes is None else changes.read_padded(bucket(T))
     wide = replace(
         wide,
-        conditions=replace(wide.conditions, segments=s.padded(bucket(s.dt.shape[1]), bucket(T))),
+        conditions=replace(wide.conditions, segments=s.padded(bucket(s.dt.shape[1]), bucket(T)), changes=changes),
         times=times,
         y=torch.nn.functional.pad(wide.y, (0, 0, 0, bucket(T) - T), value=torch.nan),
         limits=None

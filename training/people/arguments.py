@@ -10,6 +10,7 @@ from hybrid.model import require_given
 from hybrid.solve.solver import require_solver
 from physics.arguments import quote, require_kind
 from training.people.cohort import Cohort
+from training.people.likelihoods import require_apart
 
 
 def require_fit(model: HybridModel, cohort: Cohort, name: str, solver: Solver | None = None) -> None:
@@ -21,6 +22,8 @@ def require_fit(model: HybridModel, cohort: Cohort, name: str, solver: Solver | 
     require_kind(cohort, Cohort, f"{name}: cohort", f"{name}(model, Cohort.of(records, model), …)")
     require_given(model, cohort.conditions, name)
     require_solver(solver, name)
+    if model.noise.correlation() is not None:
+        require_apart(cohort.limits, cohort.censoring == "m4", name)
 
 
 def require_numbers(cohort: Cohort, name: str, does: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid import Conditions, HybridModel, Mesh, build_segments
+from hybrid import Conditions, HybridModel, Log, Mesh, build_segments
 from hybrid.derivative import lasting
 from hybrid.frames import is_frame
 from hybrid.schedules.dose import SAME
@@ -23,7 +23,9 @@ from physics.arguments import (
     require_shape,
 )
 from physics.glance import Summary, glance, with_units
+from physics.occasions import OCCASION
 from training.people.beginning import from_baseline, kept_limits, limits_to_score
+from training.people.changing import changes_of, has_occasions
 from training.people.conversion import converted
 from training.people.likelihoods import gaussian_nll, limits_nll
 from training.people.records import Record, counted_from, require_records
@@ -118,7 +120,9 @@ class Cohort:
 
         Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
         model's unit too.
-        Covariates that no part of the model reads are kept where everybody has them.
+        Covariates that no part of the model reads are kept where everybody has them. Those that change on the way
+        (`Record.changing`) count from their times on, for whatever reads them; a record's occasions count where the population
+        has `occasions`, and are not looked at elsewhere: there θ is the same in all of them.
         `censoring`: how values between limits count.
         Errors: `ValueError` for no record, equal ids, channels that are not the model's, units that do not become its own by a
         factor, a person without a covariate that the model reads, or without the baseline that its backbone starts from.
@@ -129,6 +133,11 @@ class Cohort:
             require_kind(mesh, Mesh, "Cohort.of: mesh", "Mesh(0.1), or none for Mesh.of(model, records)")
         if not records:
             raise ValueError("a cohort needs at least one record, got none")
+        if isinstance(model.observation, Log) and censoring == "m4":
+            raise ValueError(
+                "Cohort.of: m4 conditions values on being above 0, which log-normal ones are, and the model observes logarithms "
+                '(Log), which may be below; write censoring="m3"'
+            )
         ids = [r.id for r in records]
         if len(set(ids)) < len(ids):
             raise ValueError(f"record ids must differ, and {quote(sorted({i for i in ids if ids.count(i) > 1}))} repeat")
@@ -140,6 +149,7 @@ class Cohort:
         _require_start(records, model, baseline)
         records = tuple(from_baseline(r, starts) for r in records)
         mesh = Mesh.of(model, records) if mesh is None else mesh
+        changes = changes_of(records, model)
         segments = build_segments(
             [r.schedule for r in records],
             [r.times.tolist() for r in records],
@@ -147,6 +157,7 @@ class Cohort:
             backbone.inputs,
             mesh,
             delivery=model.delivery,
+            turns=() if changes is None else changes.turns,
         )
         T, p = max(len(r.times) for r in records), len(model.observation.channels)
         times = torch.empty(len(records), T, dtype=torch.float64)
@@ -156,9 +167,13 @@ class Cohort:
             times[i, : len(record.times)] = torch.from_numpy(record.times)
             start = ~record.scored[:, None] & starts  # (T, p) what sets the state that it would be scored against
             y[i, : len(record.times)] = torch.from_numpy(np.where(start, np.nan, record.values))
-        covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in names}
+        known = names if changes is None else [k for k in names if k not in changes.values]
+        covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in known}
+        if changes is not None and changes.count == 1:  # everyone has one piece: then these are covariates like others
+            covariates, changes = {**covariates, **{k: v[:, 0] for k, v in changes.values.items()}}, None
         limits = limits_to_score(records, starts, y)
-        cohort = Cohort(records, Conditions(segments, covariates, baseline, mesh), times, y, unscored, limits, censoring)
+        conditions = Conditions(segments, covariates, baseline, mesh, changes)
+        cohort = Cohort(records, conditions, times, y, unscored, limits, censoring)
         return cohort if model.device == y.device else cohort.to(model.device)
 
     @staticmethod
@@ -226,11 +241,15 @@ class Cohort:
         self,
         mean: Tensor,  # (M, R·N, T, p)
         variance: Tensor,  # (M, R·N, T, p)
+        correlation: Tensor | None,  # (M|1, p, p), or of each time (M|1, R·N, T, p, p)
     ) -> Tensor:  # (M, R·N)
-        """`gaussian_nll` of all that is known of everyone, or of R copies of them in a row, by this cohort's `censoring`."""
+        """`gaussian_nll` of all that is known of everyone, or of R copies of them in a row, by this cohort's `censoring`.
+
+        `correlation` of the errors of one time, `rollout(…).correlation`, None where channels are independent.
+        """
         require_shape(mean, "Cohort.nll: mean", "M", "R·N", *self.y.shape[1:], write="rollout(…).mean", like=self.y)
         y, limits = self._copies(mean)
-        return gaussian_nll(y, mean, variance, limits, self.censoring == "m4")
+        return gaussian_nll(y, mean, variance, limits, self.censoring == "m4", correlation)
 
     def limits_nll(
         self,
@@ -342,16 +361,9 @@ class Cohort:
 
 def _covariates(records: Sequence[Record], model: HybridModel) -> list[str]:
     """The covariates to keep: what the model reads, and what everybody has."""
+    read = model.uses.keys() - ({OCCASION} if has_occasions(model) else set())  # of those `changes_of` speaks
     for record in records:
-        changing = sorted(model.uses.keys() & record.changing.keys())
-        if changing:
-            raise ValueError(
-                f"record {record.id}: {', '.join(changing)} changes on the way, and this model reads one number for "
-                "each person; keep "
-                "one value in the table, or give it to a model that takes it as an input: schedule.do(inputs={...: Signal(times, "
-                "values)})"
-            )
-        missing = sorted(model.uses.keys() - record.covariates.keys())
+        missing = sorted(read - record.covariates.keys() - record.changing.keys())
         if missing:
             raise ValueError(
                 f"record {record.id} lacks the covariates {missing}, which the model reads; give every person a value, or "

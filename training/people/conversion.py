@@ -7,11 +7,12 @@ from fractions import Fraction
 import numpy as np
 from torch import Tensor
 
-from hybrid import Dose, HybridModel, Schedule
+from hybrid import Dose, HybridModel, Log, Schedule
 from hybrid.schedules.dose import as_float
 from physics import Backbone
 from physics.arguments import InputError, quote
 from physics.units import convert, factor
+from training.people.logarithms import in_logarithms
 from training.people.records import Record
 
 
@@ -22,10 +23,14 @@ def converted(record: Record, model: HybridModel) -> Record:
     inputs in the backbone's, values in the channels', covariates in what the part that reads them states. What a record
     states no unit of is taken to be in the model's; covariates that no part reads are left as they are.
     Errors: `ValueError`, naming record and quantity, for units that do not join, channels, compartments or inputs that the
-    model does not have, and a covariate whose unit the record states and the model does not.
+    model does not have, and a covariate whose unit the record states and the model does not; for a value at 0 or below whose
+    logarithm the model observes (`Log`).
     Law: a record that is in the model's units is given back itself; stating the same table in other units changes no prediction.
     """
     observation = model.observation
+    if isinstance(observation, Log) and sorted(record.channels) == sorted(observation.within.channels):
+        within = dict(zip(observation.within.channels, observation.within.units, strict=True))
+        record = in_logarithms(in_units(record, model.backbone, within, model.uses), observation)
     return in_units(record, model.backbone, dict(zip(observation.channels, observation.units, strict=True)), model.uses)
 
 

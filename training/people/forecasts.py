@@ -156,6 +156,7 @@ def forecast_unseen(
         parts.append(found)
         order.append(index)
     back = torch.argsort(torch.cat(order))
+    correlations = [p.correlation for p in parts if p.correlation is not None]
     return replace(
         parts[0],
         mean=torch.cat([p.mean for p in parts], 2)[:, :, back],
@@ -163,6 +164,7 @@ def forecast_unseen(
         times=torch.cat([p.times for p in parts])[back],
         mask=torch.cat([p.mask for p in parts])[back],
         ids=asked.ids,
+        correlation=torch.cat(correlations, 1)[:, back] if correlations else None,
     )
 
 

@@ -6,26 +6,32 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hybrid import Conditions, HybridModel, Rollout, SimulationError, Solver, rollout
+from hybrid import Conditions, Exponential, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.model import require_given
+from hybrid.solve.unmesh import whole
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_kind, require_shape
 from training.people.between import log_between
 from training.people.cohort import Cohort
-from training.people.likelihoods import standardised
+from training.people.joint import joint_expansion
+from training.people.likelihoods import require_apart, standardised
 
 _STEP = 1e-5  # h of the central differences along a person's coordinates, whose error is O(h²)
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Means and variances (M, N, T, p) and their derivatives (M, N, T, p, d) along every person's own coordinates."""
+    """Means and variances (M, N, T, p) and their derivatives (M, N, T, p, d) along every person's own coordinates.
+
+    `correlation` (M|1, p, p) of the errors of one time, which depends on nobody; None where they are independent.
+    """
 
     mean: Tensor
     variance: Tensor
     mean_slope: Tensor
     variance_slope: Tensor
+    correlation: Tensor | None
 
 
 @threads_by(of_slopes)
@@ -79,9 +85,12 @@ def simulate_copies(
     solver: Solver | None,
     on_failure: Literal["raise", "return"] = "raise",
 ) -> Rollout:
-    """One simulation of all copies of these N people, with `RungeKutta("rk4")` on their mesh by default."""
+    """One simulation of all copies of these N people, by default with the solver of what differentiates."""
+    solver = solver or differentiating(model)
+    if model.linear and isinstance(solver, Exponential) and not solver.adaptive:
+        whole(conditions.segments)  # once, before everyone is copied
     who = torch.arange(people, device=moved.device).repeat(moved.shape[1] // people)
-    return rollout(model, conditions.people(who), moved, solver or differentiating(), on_failure=on_failure)
+    return rollout(model, conditions.people(who), moved, solver, on_failure=on_failure)
 
 
 def slopes(run: Rollout, people: int, d: int) -> Sensitivity:
@@ -93,7 +102,7 @@ def slopes(run: Rollout, people: int, d: int) -> Sensitivity:
     def slope(value: Tensor) -> Tensor:
         return ((value[:, 1 : d + 1] - value[:, d + 1 : 2 * d + 1]) / (2.0 * _STEP)).movedim(1, -1)
 
-    return Sensitivity(mean[:, 0], variance[:, 0], slope(mean), slope(variance))
+    return Sensitivity(mean[:, 0], variance[:, 0], slope(mean), slope(variance), run.correlation)
 
 
 def expand(
@@ -121,6 +130,12 @@ def expand(
     gradient = (by_mean[..., None] * slope + by_variance[..., None] * bend).sum(2) + pull
     information = slope.mT @ (weight[..., None] * slope) + 0.5 * bend.mT @ (weight.square()[..., None] * bend)
     value = 0.5 * torch.where(there, e.square() * weight + variance.log(), 0.0).sum(-1) + 0.5 * (away * pull).sum(-1)
+    if s.correlation is not None:
+        require_apart(cohort.limits, cohort.censoring == "m4", "expand")
+        value, gradient, information = joint_expansion(
+            cohort.y, s.mean, s.variance, s.mean_slope, s.variance_slope, s.correlation
+        )
+        value, gradient = value + 0.5 * (away * pull).sum(-1), gradient + pull
     beyond = cohort.limits_nll(s.mean, s.variance)
     if beyond is not None:
         by_mean, by_variance = (v.flatten(2) for v in _limits_slopes(cohort, s))
@@ -226,7 +241,7 @@ def _hessian(
     with torch.enable_grad():
         moved = copies(personal.detach(), difference_offsets(personal)[1:]).requires_grad_()
         run = simulate_copies(model, cohort.conditions, moved, N, solver)
-        likelihood = cohort.nll(run.mean, run.variance).sum()
+        likelihood = cohort.nll(run.mean, run.variance, run.correlation).sum()
         (gradient,) = torch.autograd.grad(likelihood, moved)
     gradient = gradient.reshape(M, 2 * d, N, d)
     hessian = ((gradient[:, :d] - gradient[:, d:]) / (2.0 * _STEP)).movedim(1, -1)  # (M, N, d, d)

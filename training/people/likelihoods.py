@@ -10,6 +10,7 @@ from torch import Tensor
 
 from physics.arguments import require_flag, require_number, require_shape
 from training.people.between import log_between
+from training.people.joint import joint_nll
 
 
 def gaussian_nll(
@@ -18,16 +19,29 @@ def gaussian_nll(
     variance: Tensor,  # (M, N, T, p)
     limits: Tensor | None = None,  # (N, T, p, 2)
     positive: bool = False,
+    correlation: Tensor | None = None,  # (M|1, p, p)
 ) -> Tensor:  # (M, N)
     """−log N(y; mean, variance) summed over the times and channels of each person, without the constant ½ log 2π.
 
     `limits`: lower and upper of what is only known to lie between them, −∞ and +∞ where there is none: each such value counts
     with −log[Φ((upper − μ)/σ) − Φ((lower − μ)/σ)], the method M3, or the tobit model; there y is NaN. `positive`: everything
     known is conditioned on y > 0, M4: + log Φ(μ/σ) for each, and no lower limit is below 0.
+    `correlation` R of the errors of one time, `model.noise.correlation()`: the channels that were measured then have the
+    density N(y; mean, D R D) together. Errors: `ValueError` for it beside limits, whose probability would be that of a region.
     Source: Beal, J. Pharmacokinet. Pharmacodyn. 28 (2001) 481 (M1 to M7); Tobin, Econometrica 26 (1958) 24.
     """
     require_scored(y, mean, variance, "gaussian_nll")
     require_flag(positive, "gaussian_nll: positive")
+    if correlation is not None:
+        require_apart(limits, positive, "gaussian_nll")
+        p = y.shape[-1]
+        require_shape(correlation, "gaussian_nll: correlation", ..., p, p, write="model.noise.correlation()", like=mean)
+        if correlation.ndim not in (3, 5) or (correlation.ndim == 5 and correlation.shape[1:3] != y.shape[:2]):
+            raise ValueError(
+                f"gaussian_nll: correlation has shape {tuple(correlation.shape)}; it needs (M, p, p), or one of each time, "
+                "(M, N, T, p, p); write model.noise.correlation()"
+            )
+        return joint_nll(y, mean, variance, correlation)
     there, error, one = _masked(y, mean, variance)
     found = 0.5 * torch.where(there, error.square() / one + one.log(), 0.0).sum((-1, -2))
     if limits is None and not positive:
@@ -35,6 +49,16 @@ def gaussian_nll(
     if limits is not None:
         require_shape(limits, "gaussian_nll: limits", *y.shape, 2, write="cohort.limits", like=y)
     return found + limits_nll(y, mean, variance, limits, positive)
+
+
+def require_apart(limits: Tensor | None, positive: bool, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, for limits, or the condition y > 0, beside errors that are correlated."""
+    if limits is not None or positive:
+        what = "values are known by limits alone" if limits is not None else "values are conditioned on being above 0 (m4)"
+        raise ValueError(
+            f"{name}: errors of channels at one time are correlated (Correlated), and {what}: the probability of a region in "
+            'several channels is not computed here; take the head without Correlated, or Cohort.of(…, censoring="m1")'
+        )
 
 
 def limits_nll(

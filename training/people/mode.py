@@ -108,7 +108,7 @@ def modes(
         require_kind(before, Personal, "personalise: before", "prior(model, people), or what personalise gave for earlier data")
         write = "give before.people(index) in the cohort's order"
         require_same_people(before.ids, cohort.ids, "personalise: before and the cohort", write)
-    solver = solver or differentiating()  # one for all rounds: it keeps its buffers between them
+    solver = solver or differentiating(model)  # one for all rounds: it keeps its buffers between them
     model, cohort = in_float64(model, cohort)
     M, N, d = model.members, cohort.conditions.size, model.personal
     known = prior(model, N) if before is None else before.to(model.device)

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from hybrid.derivative import kept, transforming, varies
 from hybrid.field import SemilinearField
-from hybrid.solve.schemes.phi import doublings_for, doublings_for_multiples, own_doublings, phi, phi_of_multiples
+from hybrid.solve.schemes.phi import (
+    doublings_for,
+    doublings_for_multiples,
+    exponential_of_multiples,
+    own_doublings,
+    phi,
+    phi_of_multiples,
+)
 from hybrid.solve.schemes.tableau import constants
 from physics import capture
 
@@ -128,6 +135,33 @@ def _combined(
     numbers = constants(tuple(row for block in _BLOCKS for row in block), e.dtype, e.device)  # (14, 7)
     parts = (numbers @ functions.flatten(1)).view(-1, U, n, n).split([len(block) for block in _BLOCKS])
     return [part.permute(1, 0, 3, 2).reshape(U, -1, n) for part in parts]
+
+
+def free_ends(field: SemilinearField, M: int) -> Callable[[int], Tensor] | None:
+    """e^{hA} transposed, (M, N, n, n) for step k, where nothing drives anybody: all that a linear step then needs.
+
+    Differentiable in A and h. None where people share their matrices, which are few.
+    Law: the numbers are those of `stage_matrices` up to rounding.
+    """
+    segments = field.segments
+    if field.shared and not varies(segments.dt) and not segments.apart:
+        return None
+    N = segments.dt.shape[0]
+    own, which = (segments.dt, None) if varies(segments.dt) else segments.own_lengths
+    A, h = _rows_of(field.A, own, M)
+    q = _doublings_of_multiples(field, A, h, "stages")
+    some = max(1, 4 * _AT_ONCE // h.shape[1])
+    counts = q.split(some) if isinstance(q, Tensor) else itertools.repeat(q)
+    blocks = [
+        exponential_of_multiples(a, s, count) for a, s, count in zip(A.split(some), h.split(some), counts, strict=False)
+    ]
+    made = torch.cat(blocks).mT.unflatten(0, (-1, N, own.shape[1]))  # (M|1, N, K', n, n)
+    everyone = torch.arange(N, device=A.device)
+
+    def end(k: int) -> Tensor:
+        return made[:, :, k] if which is None else made[:, everyone, which[:, k]]
+
+    return end
 
 
 def reading_matrices(field: SemilinearField, M: int) -> Tensor:  # (N|1, T, M|1, 5n, n)

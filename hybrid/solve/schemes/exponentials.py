@@ -9,7 +9,7 @@ from torch import Tensor
 from hybrid.derivative import varies
 from hybrid.field import SemilinearField
 from hybrid.solve.pool import Tape
-from hybrid.solve.schemes.exponential_matrices import own_ends, reading_matrices, stage_matrices
+from hybrid.solve.schemes.exponential_matrices import free_ends, own_ends, reading_matrices, stage_matrices
 from hybrid.solve.schemes.exponential_trials import ExponentialTrials
 from hybrid.solve.schemes.scheme import (
     Backwards,
@@ -43,6 +43,10 @@ class Exponentials(Scheme):
         return _Matrices(matrices, index, field.segments.which if together else None)
 
     def steps(self, field: SemilinearField, M: int, *, dense: bool, compiled: bool) -> Step:
+        if field.learned is None and field.unsplit is None and field.forced is None:
+            free = free_ends(field, M)
+            if free is not None:
+                return self._free(free)
         varied = varies(field.A) or varies(field.segments.dt)
         end = own_ends(field, M) if field.learned is None and field.unsplit is None and not varied else None
         if end is not None:
@@ -59,6 +63,15 @@ class Exponentials(Scheme):
                 matrix = (C[i][k * M * N : (k + 1) * M * N] if index is None else C[i][index[k]]).to(x.dtype)
                 stage = v @ matrix if matrix.ndim == 2 else (v[..., None, :] @ matrix.reshape(M, N, -1, n))[..., 0, :]
             return stage, torch.stack(g)
+
+        return step
+
+    def _free(self, end: Callable[[int], Tensor]) -> Step:
+        """Where nothing drives and nothing is learned x(t + h) = e^{hA} x, and every slope is 0."""
+
+        def step(k: int, x: Tensor) -> tuple[Tensor, Tensor]:
+            nothing = x.new_zeros(()).expand(len(self.c), *x.shape)
+            return (x[..., None, :] @ end(k).to(x.dtype))[..., 0, :], nothing
 
         return step
 

@@ -64,8 +64,40 @@ def phi_of_multiples(
     `doublings` q: as in `phi`, of a tensor (R,) for every A; by default `doublings_for_multiples(A, h)`. Differentiable in A, h.
     Law: the values are those of `phi`.
     """
-    R, n = A.shape[0], A.shape[-1]
+    n = A.shape[-1]
     q = _at_least(halves, doublings_for_multiples(A, h) if doublings is None else doublings)
+    scales, powers = _powers(A, h, q)
+    series = powers[:, :, :, None] * constants(_SERIES, A.dtype, A.device)[:, None, :, None]  # (R, J, n, 4, n)
+    found = torch.bmm(scales, series.flatten(2)).view(-1, n, 4 * n)  # (R·K, n, 4n)
+    q = q.repeat_interleave(h.shape[1]) if isinstance(q, Tensor) else q
+    return _doubled(found[..., :n].contiguous(), found[..., n:].contiguous(), q, halves)
+
+
+def exponential_of_multiples(
+    A: Tensor,  # (R, n, n)
+    h: Tensor,  # (R, K)
+    doublings: int | Tensor | None = None,
+) -> Tensor:  # (R·K, n, n)
+    """e^{h_rk A_r} alone, as `phi_of_multiples` makes it: a quarter of the series, and no products beside the squares."""
+    n = A.shape[-1]
+    q = doublings_for_multiples(A, h) if doublings is None else doublings
+    scales, powers = _powers(A, h, q)
+    series = powers * constants(_SERIES, A.dtype, A.device)[:, :1, None]
+    e = torch.bmm(scales, series.flatten(2)).view(-1, n, n)
+    count = (int(q.amax()) if q.numel() else 0) if isinstance(q, Tensor) else q
+    each = q.repeat_interleave(h.shape[1])[:, None, None] if isinstance(q, Tensor) else None
+    for left in range(count, 0, -1):
+        e = e @ e if each is None else torch.where(each >= left, e @ e, e)
+    return e
+
+
+def _powers(
+    A: Tensor,  # (R, n, n)
+    h: Tensor,  # (R, K)
+    q: int | Tensor,
+) -> tuple[Tensor, Tensor]:  # (R, K, J), (R, J, n, n)
+    """The powers of every A over its size, and what they are multiplied by for every h/2^q."""
+    R, n = A.shape[0], A.shape[-1]
     size = A.detach().abs().sum(-1).amax(-1)  # powers of A/‖A‖ neither over- nor underflow
     size = torch.where(torch.isfinite(size) & (size > 0), size, 1.0)
     unit = (A / size[:, None, None])[:, None]  # (R, 1, n, n)
@@ -75,10 +107,7 @@ def phi_of_multiples(
     while powers.shape[1] < _POWERS:  # the powers so far, and the same times the next one
         powers, unit = torch.cat([powers, powers @ unit], 1), unit @ unit
         scales, t = torch.cat([scales, scales * t], -1), t * t
-    series = powers[:, :, :, None] * constants(_SERIES, A.dtype, A.device)[:, None, :, None]  # (R, J, n, 4, n)
-    found = torch.bmm(scales, series.flatten(2)).view(-1, n, 4 * n)  # (R·K, n, 4n)
-    q = q.repeat_interleave(h.shape[1]) if isinstance(q, Tensor) else q
-    return _doubled(found[..., :n].contiguous(), found[..., n:].contiguous(), q, halves)
+    return scales, powers
 
 
 @lru_cache(maxsize=64)

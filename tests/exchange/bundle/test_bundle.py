@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from benchmarks.corruptions.content import rehashed
 from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.bundles.checked import examine_bundle
-from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Mesh, Schedule, Signal, States
+from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Log, Mesh, Schedule, Signal, States
 from learned import (
     MLP,
     NOISES,
@@ -31,9 +31,11 @@ from learned import (
     Combined1,
     Constant,
     ContractingMLP,
+    Correlated,
     DiagonalDiffusion,
     Ensemble,
     NeuralNoise,
+    SumOfResiduals,
 )
 from physics import (
     BACKBONES,
@@ -153,6 +155,21 @@ def added() -> HybridModel:
     return HybridModel(model.backbone, model.population, model.residual, observation=model.observation, noise=noise)
 
 
+def correlated() -> HybridModel:
+    """Two channels whose errors go together."""
+    model, within = linear(), NeuralNoise([0.5, 0.1], [0.02, 0.001], 2, 2, (3,), channel_scale=[1.0, 3.0])
+    parts = {"observation": model.observation, "latents": 2, "covariates": model.covariates}
+    noise = Correlated(within, [[1.0, -0.4], [-0.4, 1.0]])
+    return HybridModel(model.backbone, model.population, model.residual, noise=noise, **parts)
+
+
+def logarithms() -> HybridModel:
+    """Errors that are log-normal."""
+    model = oral()
+    seen, noise = Log(Concentration("plasma", "V"), 1e-3), Constant([0.2], [0.01])
+    return HybridModel(model.backbone, model.population, model.residual, observation=seen, noise=noise)
+
+
 def driven() -> HybridModel:
     """Process noise, with both of its parts and a state that is not driven."""
     model, process = linear(), DiagonalDiffusion([0.3, 0.0], [0.1, 0.2])
@@ -178,6 +195,19 @@ def mixed() -> HybridModel:
         },
     )
     return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)
+
+
+def summed() -> HybridModel:
+    """A sum of residuals, each of which sees and acts on something else; two see θ."""
+    residual = SumOfResiduals(
+        [
+            MLP(hidden=(4, 3), sees_states=("gut",), acts_on=("plasma",), sees_theta=("V", "ka"), state_scale=300.0),
+            MLP(hidden=(2, 3), sees_states=[1], acts_on=("gut",), sees_theta=("ke",), state_scale={"gut": 3.0, "plasma": 9.0}),
+        ]
+    )
+    model = oral(residual=False)
+    parts = {"observation": model.observation, "noise": model.noise, "covariates": {"WT": (70.0, 20.0)}, "latents": 1}
+    return HybridModel(model.backbone, model.population, residual, **parts)
 
 
 def people_for(model: HybridModel) -> tuple[Person, ...]:
@@ -278,7 +308,10 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "constant noise": constant,
     "noise that adds": added,
     "process noise": driven,
+    "log-normal noise": logarithms,
+    "correlated noise": correlated,
     "mixed": mixed,
+    "sum of residuals": summed,
 }
 
 
@@ -385,7 +418,7 @@ def test_the_models_above_are_every_family_member() -> None:
         if isinstance(part, dict) and "class" in part
     }
     assert used == members - OF_MECHANISMS
-    assert set(BUILTIN) == members | {"LinearisedBackbone"}  # of mechanisms: tests/homeostat/test_any_mechanism.py
+    assert set(BUILTIN) == members | {"LinearisedBackbone", "Administered"}  # tests/homeostat/test_any_mechanism.py
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -151,8 +151,9 @@ def test_the_map_of_a_person_answers_nan_outside_its_range(ensemble: tuple[Selec
 @pytest.mark.parametrize("name", [name for name in RESIDUAL_BUILDERS if name != "zero"])
 def test_layers_that_are_held_are_the_residual(name: str) -> None:
     residual = RESIDUAL_BUILDERS[name]()
+    behind = 0 if residual.seen_theta is None else residual.seen_theta.count
     x, u, c = (torch.linspace(-1.0, 1.0, 3 * k, dtype=torch.float64).reshape(1, 3, k) for k in (
-        residual.states, residual.inputs, residual.covariates
+        residual.states, residual.inputs, residual.covariates + behind
     ))  # fmt: skip
     assert torch.equal(Folded(residual)(x, u, c), residual(x, u, c))  # type: ignore[arg-type]  # all of them have layers
 

@@ -116,7 +116,7 @@ BAD = [
     ("set ^insulin = 3 @ 0", "the model's are glucose, basal"),
     ("set glucose ^3 @ 0", "where = and the value belong, as in set glucose = 3"),
     ("set glucose ^to 8", "found 'to' where = and the value belong, as in set glucose = 8"),
-    ("^glucose = 8", "a statement begins; it begins with dose, scale, split, clear, set, or from, as in "),
+    ("^glucose = 8", "a statement begins; it begins with dose, scale, split, clear, set, reset, steady, or from, as in "),
     ("set glucose = 3 ^mg/dL @ 0", "glucose is in mmol/L, and this is mg/dL"),
     ("set basal = 3 ^nmol/L @ 0", "the unit of basal is not known here"),
     ("set glucose = 3 @ 0, 4 @ ^0", "does not come after 0"),

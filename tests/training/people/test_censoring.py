@@ -116,8 +116,8 @@ def test_gradient_and_hessian_of_a_person_are_those_of_differences(censoring: st
     eta = 0.3 * torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(1), dtype=D)
 
     def objective(at: torch.Tensor) -> torch.Tensor:  # (1, N)
-        run = rollout(m, cohort.conditions, at, differentiating())
-        return cohort.nll(run.mean, run.variance) + 0.5 * at.square().sum(-1)
+        run = rollout(m, cohort.conditions, at, differentiating(m))
+        return cohort.nll(run.mean, run.variance, None) + 0.5 * at.square().sum(-1)
 
     with torch.no_grad():
         value, gradient, information = expand(cohort, sensitivity(m, cohort.conditions, eta), eta)
@@ -137,7 +137,7 @@ def test_the_information_of_limits_is_the_curvature_of_their_probability_along_s
     eta = 0.3 * torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(1), dtype=D)
 
     def ends(at: torch.Tensor) -> torch.Tensor:  # (2, 1, N, T, p)
-        run = rollout(m, cohort.conditions, at, differentiating())
+        run = rollout(m, cohort.conditions, at, differentiating(m))
         z = standardised(cohort.limits, run.mean, run.variance)
         return torch.stack([z.a, z.b])
 
@@ -167,7 +167,7 @@ def test_one_persons_marginal_is_that_of_quadrature() -> None:
         eta = torch.stack([torch.zeros(400, dtype=D), z, torch.zeros(400, dtype=D)], -1)[None]
         with torch.no_grad():
             run = rollout(m, cohort.conditions.people(torch.zeros(400, dtype=torch.long)), eta)
-            nll = cohort.nll(run.mean, run.variance)[0] + 0.5 * math.log(2 * math.pi) * int(cohort.mask.sum())
+            nll = cohort.nll(run.mean, run.variance, None)[0] + 0.5 * math.log(2 * math.pi) * int(cohort.mask.sum())
         wanted = -math.log(float((8.0 * weight * torch.exp(-nll - 0.5 * z.square())).sum()) / math.sqrt(2 * math.pi))
         observed = laplace_marginal(m, cohort, curvature="observed").value
         mixed = laplace_marginal(m, cohort).value
@@ -247,12 +247,12 @@ def test_personalise_and_fit_take_the_limits_and_shooting_too() -> None:
     with torch.no_grad():
         run = rollout(m, with_limits.conditions, a.mode)
     torch.testing.assert_close(
-        a.objective, with_limits.nll(run.mean, run.variance) + 0.5 * a.mode.square().sum(-1), rtol=2e-5, atol=1e-6
+        a.objective, with_limits.nll(run.mean, run.variance, None) + 0.5 * a.mode.square().sum(-1), rtol=2e-5, atol=1e-6
     )
     losses = [float(next(iter(fit(m, c, Objective(least_residual=0.0)))).loss) for c in (with_limits, without)]
     with torch.no_grad():
         run = rollout(m, with_limits.conditions, torch.zeros(1, 3, 3, dtype=D))
-        wanted = [float(c.nll(run.mean, run.variance).mean()) for c in (with_limits, without)]
+        wanted = [float(c.nll(run.mean, run.variance, None).mean()) for c in (with_limits, without)]
     assert losses == pytest.approx(wanted, rel=1e-5)
     shot = next(iter(shoot(m, with_limits, Objective(least_residual=0.0), Search(steps=30), count=2)))
     assert float(shot.loss) == pytest.approx(wanted[0], rel=1e-5)

@@ -1,0 +1,159 @@
+"""Several starts in one batch, the optimisers that a population may be fitted with, and what a checkpoint keeps of them."""
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hybrid import Concentration, HybridModel, SimulationError
+from learned import Combined2, Ensemble, select
+from physics import LogNormalPopulation, OneCompartmentOral
+from training import (
+    Checkpoint,
+    Cohort,
+    Fitted,
+    Looks,
+    Objective,
+    PopulationStep,
+    Record,
+    Search,
+    best_of,
+    fit_population,
+    judged_tail,
+    last,
+    several,
+)
+
+
+def oral() -> HybridModel:
+    backbone = OneCompartmentOral()
+    population = LogNormalPopulation(backbone, {"ka": 0.5, "ke": 0.2, "V": 0.2}, learn_spread=True)
+    return HybridModel(
+        backbone, population, observation=Concentration("plasma", "V"), noise=Combined2([0.3], [0.1], [0.02])
+    )
+
+
+@pytest.fixture
+def data(people_of: Callable[..., tuple[Record, ...]]) -> Cohort:
+    times = (0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 9.0)
+    return Cohort.of(people_of(8, seed=5, shift=(0.2, 0.1, -0.1), noise=(0.15, 0.05), times=times), oral())
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_starts_lie_within_the_factor_and_the_first_is_the_model_itself() -> None:
+    model = oral()
+    many = several(model, 200, draws(), spread=3.0)
+    assert many.members == 200
+    for name, p in model.named_parameters():
+        q = many.get_parameter(name)
+        assert torch.equal(q[:1], p), name
+        away = (q - p)[1:].detach().abs()
+        # of 199 uniform draws each the largest is below .9 of the end once in 10⁹
+        assert float(away.max()) <= math.log(3.0) + 1e-12
+        assert float(away.max()) > 0.9 * math.log(3.0), name
+    assert torch.equal(many.population.shift, several(model, 200, draws()).population.shift)
+
+
+def test_starts_agree_and_one_that_does_not_is_named(data: Cohort) -> None:
+    found = last(fit_population(several(oral(), 4, draws(1)), data, search=Search(steps=80)))
+    best = best_of(found)
+    assert best.agree.all(), best.sentence
+    assert "4 of 4 starts ended at the same objective" in best.sentence
+    assert best.fitted.model.members == 1
+    torch.testing.assert_close(best.objective.min(), 8.0 * found.step.loss.min(), rtol=1e-14, atol=0.0)
+    # of two optima and a search that did not end
+    step = found.step
+    other = PopulationStep(
+        *(step.index, step.total, step.loss + torch.tensor([0.0, 0.5, 0.001, math.inf]), step.slope, step.converged),
+        *(step.held_out, step.best, ("converged", "converged", "flat", "out of steps")),
+    )
+    said = best_of(Fitted(found.model, found.personal, other))
+    assert said.agree.tolist() == [True, False, True, False]
+    assert "Start 1:" in said.sentence
+    assert "a different optimum" in said.sentence
+    assert "Start 3: inf, not converged" in said.sentence
+
+
+def test_what_cannot_be_started_is_one_sentence(model: HybridModel, data: Cohort) -> None:
+    stacked = Ensemble(2, "init").stack(oral(), draws())
+    for make, said in (
+        (lambda: several(stacked, 3, draws()), "2 members already"),
+        (lambda: several(oral(), 3, draws(), spread=0.5), "spread"),
+        (lambda: best_of(Fitted(stacked, torch.zeros(2, 8, 3))), "has no step"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            make()
+
+
+OPTIMISERS: dict[str, dict[str, Any]] = {
+    "L-BFGS": {},
+    "Adam": {"optimiser": torch.optim.Adam, "rate": 0.1},
+    "momentum": {"optimiser": functools.partial(torch.optim.SGD, momentum=0.5), "rate": 0.05, "clip": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_a_population_goes_down_by_any_optimiser_and_on_from_its_file(data: Cohort, tmp_path: Path, name: str) -> None:
+    model, search = several(oral(), 2, draws(2)), Search(steps=12, **OPTIMISERS[name])
+    whole = list(fit_population(model, data, search=search))
+    assert (whole[-1].loss < whole[0].loss).all()
+    looks = Looks(checkpoint=Checkpoint(tmp_path / "fit.checkpoint", every=3))
+    for step in fit_population(model, data, search=search, looks=looks):
+        if step.index == 5:
+            break
+    again = list(fit_population(model, data, search=search, looks=looks))
+    assert [s.index for s in again] == list(range(5, 13))
+    for a, b in zip(whole[4:], again, strict=True):
+        assert torch.equal(a.loss, b.loss)
+        assert torch.equal(a.slope, b.slope)
+    assert torch.equal(whole[-1].best.personal, again[-1].best.personal)
+    with pytest.raises(ValueError, match=r"checkpoint of another fit: .*steps"):
+        next(iter(fit_population(model, data, search=Search(steps=13, **OPTIMISERS[name]), looks=looks)))
+
+
+def test_adam_ends_where_l_bfgs_ends(data: Cohort) -> None:
+    there = last(fit_population(oral(), data)).step
+    here = last(fit_population(oral(), data, search=Search(optimiser=torch.optim.Adam, rate=0.1, steps=120))).step
+    assert there.converged.all()
+    # Adam circles: its best point in 120 steps is within a hundredth of a nat a person
+    assert float((here.best.model.population.shift - there.best.model.population.shift).detach().abs().max()) < 0.05
+    assert float(torch.abs(here.loss - there.loss).max()) < 0.02
+
+
+def test_members_do_not_meet_in_an_optimiser(data: Cohort) -> None:
+    model, search = several(oral(), 2, draws(2)), Search(steps=6, optimiser=torch.optim.Adam)
+    both = list(fit_population(model, data, search=search))
+    one = list(fit_population(select(model, torch.tensor([1])), data, search=search))
+    for a, b in zip(both, one, strict=True):
+        torch.testing.assert_close(a.loss[1], b.loss[0], rtol=1e-8, atol=0.0)
+
+
+def test_a_population_with_a_tail_stops_by_it(data: Cohort) -> None:
+    judged = judged_tail(data, 0.3)
+    steps = list(fit_population(oral(), data, Objective(judged=judged), Search(steps=40), Looks(patience=3)))
+    assert torch.isfinite(steps[-1].held_out).all()
+    seen = torch.stack([s.held_out for s in steps]).min()
+    best = steps[-1].best.model
+    again = next(iter(fit_population(best, data, Objective(judged=judged))))
+    torch.testing.assert_close(again.held_out[0], seen, rtol=1e-6, atol=1e-8)
+
+
+def test_an_optimiser_of_its_own_line_is_refused(data: Cohort) -> None:
+    with pytest.raises(ValueError, match=r"fit_population: optimiser is one of torch.optim that works by element"):
+        next(iter(fit_population(oral(), data, search=Search(optimiser=torch.optim.LBFGS))))
+
+
+def test_a_start_outside_what_can_be_simulated_is_one_sentence(data: Cohort) -> None:
+    model = oral()
+    with torch.no_grad():
+        model.noise.log_additive.fill_(math.nan)
+    with pytest.raises((SimulationError, ValueError), match="the population cannot be fitted from here") as caught:
+        next(iter(fit_population(model, data)))
+    assert "\n" not in str(caught.value)
