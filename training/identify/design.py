@@ -109,6 +109,11 @@ def sampled(model: HybridModel, design: Design, name: str) -> Sampled:
     lacks, and a design that measures nothing.
     """
     if isinstance(design, Cohort):
+        if design.conditions.changes is not None:
+            raise ValueError(
+                f"{name}: covariates or occasions change within records of this cohort, so that a person has several θ, and this "
+                "information is of one; give Arm(…)"
+            )
         there = design.mask.clone()
         people = torch.ones(len(there), dtype=torch.float64, device=there.device)
         found = Sampled(design.conditions, design.times, there, people)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hybrid import Concentration, Dose, HybridModel, Schedule, States
-from learned import MLP, AdditiveProportional, Constant, DiagonalDiffusion, Ensemble
+from learned import MLP, AdditiveProportional, Constant, Correlated, DiagonalDiffusion, Ensemble
 from physics import Administered, LinearBackbone, LogNormalPopulation, OneCompartmentOral, Parameter, SharedPopulation
 from tests.training.identify.textbook import F64, by_mouth, concentration, dosed, noise, population, seen_as
 from tests.training.inference.linear import TIMES as LINE
@@ -322,6 +322,11 @@ def _random() -> HybridModel:
     )
 
 
+def _together() -> HybridModel:
+    head = Correlated(Constant([1.0, 1.0], [1e-9, 1e-9]))
+    return seen_as(by_mouth(), States(["gut", "plasma"]), noise=head)
+
+
 def _still() -> HybridModel:
     backbone = LinearBackbone([[-1.0]], states=("x",), state_units=("mg",), time_unit="h")
     head = Constant([0.1], [1e-3])
@@ -349,6 +354,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: person_information(_two_members(), dosed(1.0)), "has 2 members"),
     (lambda: sensitivities(_random(), dosed(1.0)), "process noise"),
     (lambda: sensitivities(concentration(by_mouth()).to(torch.float32), dosed(1.0)), "float64"),
+    (lambda: sensitivities(_together(), dosed(1.0)), "are correlated"),
     (lambda: population_information(_still(), Arm(Schedule(), (1.0,))), "no number of this model that has a name"),
     (lambda: compare_designs(warfarin(), {}), "no design was given"),
     (lambda: compare_designs(warfarin(), {"a": dosed(1.0)}, ("CL",)), "are of one person's θ"),
