@@ -317,8 +317,10 @@ class Prediction:
         ids = None if self.ids is None else tuple(self.ids[k] for k in i.tolist())
         correlation = None if self.correlation is None else self.correlation[:, i]
         shift = None if self.shift is None else tuple(self.shift[k] for k in i.tolist())
-        kept = {"times": self.times[i], "mask": self.mask[i], "ids": ids, "correlation": correlation, "shift": shift}
-        return replace(self, mean=mean, variance=variance, **kept)
+        times, mask = self.times[i], self.mask[i]
+        return replace(
+            self, mean=mean, variance=variance, times=times, mask=mask, ids=ids, correlation=correlation, shift=shift
+        )
 
     def during(self, start: float, end: float) -> "Prediction":
         """The prediction at times in [start, end] alone, each record's own time; others become padding."""
