@@ -65,6 +65,15 @@ Order = Annotated[
 ]
 Signed = Annotated[str, typer.Option(help="Channels whose values may be negative, as effect,balance.")]
 Ignore = Annotated[str, typer.Option(help="Columns that are not read at all, as DATE,NOTE.")]
+Begun = Annotated[
+    str,
+    typer.Option(
+        "--start",
+        metavar="backbone|empty",
+        help="What is in the body at first: what the backbone makes of a value measured before the first dose (backbone), or "
+        "nothing (empty), and then such values are scored like any other.",
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option(help="Score the event 'a measurement above this', in the model's unit (default: the median measurement)."),

@@ -127,6 +127,11 @@ class Administered(Backbone):
         """The backbone within, where it is that of a mechanism, which takes all of θ."""
         return self.within if isinstance(self.within, LinearisedBackbone) else None
 
+    @property
+    def first(self) -> dict[str, str]:
+        """The parameter that is the amount at the start, for each state that has one."""
+        return {self.states[state]: self.physical[place].name for state, place in self._initial}
+
     def _inner(self, theta: Tensor) -> Tensor:
         """What of θ the backbone within takes."""
         require_shape(theta, "Administered: theta", ..., len(self.physical), write="model.theta(personal, covariates)")

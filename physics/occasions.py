@@ -85,14 +85,15 @@ class Within(nn.Module):
         occasion: Tensor,  # (N,), 1, 2, …
     ) -> Tensor:  # (M, N, w)
         """ω κ of the occasion."""
-        parts = kappa.unflatten(-1, (self.count, len(self.names)))
-        # a sum and not a look-up: it is what an exported program can do
-        chosen = (occasion[:, None] == torch.arange(1, self.count + 1, device=occasion.device)).to(kappa)
-        return self.omega[:, None, :] * (chosen[None, :, :, None] * parts).sum(2)
+        w = len(self.names)
+        found = torch.zeros_like(kappa[..., :w])
+        for o in range(self.count):  # a sum and not a look-up: it is what an exported program can do
+            found = found + kappa[..., o * w : (o + 1) * w] * (occasion == o + 1).to(kappa)[:, None]
+        return self.omega[:, None, :] * found
 
     def admissible(self, occasion: Tensor) -> Tensor:  # (N,) bool
         """Is it one of them?"""
-        return (occasion >= 1) & (occasion <= self.count) & (occasion == occasion.round())
+        return torch.stack([occasion == o for o in range(1, self.count + 1)]).any(0)
 
     def estimates(self) -> dict[str, tuple[str, Tensor]]:
         """ω of each, where it is learned."""

@@ -211,7 +211,11 @@ def convergence(
     L = factor.detach().to("cpu", torch.float64)
     moved, error = (L @ step[..., None])[..., 0], (L @ inverse @ L.mT).diagonal(dim1=-2, dim2=-1).sqrt()
     spreads = (L @ L.mT).diagonal(dim1=-2, dim2=-1).sqrt()
-    return Convergence(model.population.effects, moved / error, moved / spreads, fall, N, unfinished)
+    # what differs between occasions has no typical value of its own to be moved
+    names = {p.name for p in model.backbone.physical}
+    own = [j for j, name in enumerate(model.population.effects) if name in names]
+    effects = tuple(model.population.effects[j] for j in own)
+    return Convergence(effects, (moved / error)[:, own], (moved / spreads)[:, own], fall, N, unfinished)
 
 
 def recorded(

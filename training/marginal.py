@@ -11,10 +11,13 @@ from hybrid import HybridModel, Rollout, Solver
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_choice, require_number, require_tensor
 from physics.glance import glance
+from training.kinks import at_kinks
 from training.people.arguments import require_fit
+from training.people.arriving import pinned
 from training.people.cohort import Cohort
 from training.people.information import copies, difference_offsets, expand, limits_information, simulate_copies, slopes
 from training.people.mode import Curvature, modes
+from training.people.posterior import Personal
 
 # a penalty (M, N) of everyone's simulation at the mode, given the rows (N,) that they have in the cohort
 Penalty = Callable[[HybridModel, Rollout, Tensor], Tensor]
@@ -108,7 +111,24 @@ def penalised_marginal(
     if fine:
         part = _at_modes(model, cohort.people(rows), found.mode[:, rows], rows, curvature, penalty, solver)
         value = value.index_copy(1, rows, part)
+        if model.delivery.lag and penalty is None:
+            value = _with_kinks(model, cohort.people(rows), found, rows, value, solver)
     return Marginal(value, found.mode, found.converged, found.failed)
+
+
+def _with_kinks(
+    model: HybridModel, cohort: Cohort, found: Personal, rows: Tensor, value: Tensor, solver: Solver | None
+) -> Tensor:  # (M, N)
+    """The same, of people whose mode is a kink by what is known there."""
+    mode, converged = found.mode[:, rows], found.converged[:, rows]
+    for one in pinned(model, cohort, mode):
+        there = one.people & ~converged
+        some = torch.nonzero(there.any(0))[:, 0]
+        if len(some):
+            kinked = at_kinks(model, cohort.people(some), mode[:, some], one.some(some), solver)
+            kinked = torch.where(there[:, some], kinked, value[:, rows[some]])
+            value = value.index_copy(1, rows[some], kinked)
+    return value
 
 
 def _at_modes(

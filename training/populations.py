@@ -1,8 +1,9 @@
 """Fitting a population with its spread: the marginal likelihood of every member, by L-BFGS."""
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_choice, require_kind, require_number, require_tensor
 from physics.glance import Summary, glance
-from training.descent import NOT_OF_LBFGS, Descent, LineSearch, Point, descend, flat, place, reasons_in_words
+from training.descent import NOT_OF_LBFGS, Descended, Descent, LineSearch, Point, descend, flat, place, reasons_in_words
 from training.fitted import Fitted
 from training.lessons import lessons
 from training.looks import Looks
@@ -57,7 +58,8 @@ class PopulationStep:
     derivative there · `converged` (M,) · `held_out` (M,) the mean objective of its held-out people there, NaN without any ·
     `best`, the fit to keep if the search ends here, with everyone's modes · `ended` (M,) why each member's search is over:
     "converged", "flat" (ten steps gained next to nothing), "short" (its step has shrunk to nothing), "judged" (its held-out
-    people have had it), "out of steps" at the last of `total`, or "" where it goes on.
+    people have had it), "out of steps" at the last of `total`, or "" where it goes on · `refused`, why somebody could not be
+    simulated at one of the last ten points that were tried, "" where everybody could.
     """
 
     index: int
@@ -68,12 +70,16 @@ class PopulationStep:
     held_out: Tensor
     best: Fitted
     ended: tuple[str, ...] = ()
+    refused: str = ""
 
     __repr__, _repr_html_ = glance(_summary)
 
     def sentences(self) -> list[str]:
         """What a reader of the result must know of the search, in words; nothing where every member has arrived."""
-        return reasons_in_words(self.ended, self.slope, _NEARER)
+        found = reasons_in_words(self.ended, self.slope, _NEARER)
+        if found and self.refused:
+            found.append(f"Where it would have gone on, somebody cannot be simulated: {self.refused}")
+        return found
 
 
 @threads_by(of_cohort)
@@ -170,9 +176,14 @@ def fit_population(
         why = next(iter(first.failed.values()), "the objective is not finite")
         raise SimulationError(f"the population cannot be fitted from here: {why}")
 
+    refusals: deque[str] = deque(maxlen=10)  # of the last points that were tried
+
     def objective_at(point: Tensor, mode: Tensor) -> Point:
         place(trial, names, point)
-        return whole.at(trial, names, mode).point
+        tried = whole.at(trial, names, mode)
+        lost = not bool(torch.isfinite(tried.loss).all())
+        refusals.append(next(iter(tried.failed.values()), "") if lost else "")
+        return tried.point
 
     judged = taught.of_members(lambda lesson: lesson.count) > 0
     searching: Descent
@@ -196,7 +207,46 @@ def fit_population(
         **{"solver": solver, "start": start},
     }
     path = descend(objective_at, searching, steps)
-    for step in path if looks.checkpoint is None else kept(path, searching, looks.checkpoint, model, cohort, settings):
+    if looks.checkpoint is not None:
+        path = kept(path, searching, looks.checkpoint, model, cohort, settings)
+    elif model.delivery.lag and isinstance(searching, LineSearch) and not bool(judged.any()):
+
+        def found_again(step: Descended) -> LineSearch | None:
+            """From where it ended, with everyone's mode looked for anew; None where that finds nothing lower."""
+            place(trial, names, step.best)
+            anew = whole.at(trial, names, None)
+            if not bool((anew.loss < step.loss - tolerance).any()):
+                return None
+            lower = (anew.loss < step.loss)[:, None, None]
+            point = replace(anew.point, carried=torch.where(lower, anew.point.carried, step.carried))
+            return LineSearch(step.best, point, judged, patience=patience, tolerance=tolerance, longest=longest)
+
+        path = _and_again(path, found_again, objective_at, steps)
+    for step in path:
         place(best, names, step.best)
         fitted = Fitted(copy.deepcopy(best), step.carried.clone())
-        yield PopulationStep(step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended)
+        refused = next((why for why in reversed(refusals) if why), "")
+        yield PopulationStep(
+            step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended, refused
+        )
+
+
+def _and_again(
+    path: Iterator[Descended],
+    found_again: Callable[[Descended], LineSearch | None],
+    objective: Callable[[Tensor, Tensor], Point],
+    steps: int,
+) -> Iterator[Descended]:
+    """A search, and from where it ended another one as long as there are steps and a start that is lower.
+
+    A search for modes that begins at the last ones stays on their side of an observation that somebody's dose may pass.
+    """
+    done = 0
+    while True:
+        for step in path:
+            yield replace(step, index=done + step.index)
+        done += step.index
+        again = found_again(step) if done < steps else None
+        if again is None:
+            return
+        path = descend(objective, again, steps - done)

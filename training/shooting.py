@@ -143,7 +143,7 @@ def shoot(
     require_forecast(objective, "shoot")
     steps, rate = 300 if search.steps is None else search.steps, search.rate
     patience = 5 if looks.patience is None else looks.patience
-    solver = search.solver or differentiating()  # one for all steps: it keeps its buffers between them
+    solver = search.solver or differentiating(model)  # one for all steps: it keeps its buffers between them
     if model.process is not None:
         raise ValueError("shoot: process noise is carried along whole records, which windows cut; fit this model with fit")
     model = copy.deepcopy(model)

@@ -36,7 +36,7 @@ def rollout_windows(
         )
     theta, c = (v.repeat(1, cut.count, 1) for v in (problem.theta, problem.context))
     parts = Problem(model, cut.segments, theta, c, cut.stack(problem.start.expand(starts.shape[0], -1, -1), starts))
-    states, ends = cut.back(parts.solve(solver or differentiating()).require())
+    states, ends = cut.back(parts.solve(solver or differentiating(model)).require())
     gap = torch.where(cut.joined[..., None], ends[:, :, :-1] - starts, 0.0)
     inputs = conditions.segments.read_inputs()
     mean, variance = problem.measured(states, inputs)

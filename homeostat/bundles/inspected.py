@@ -14,8 +14,10 @@ from exchange.files.archive import read_archive
 from homeostat.bundles.said import bundle_verdict, cut_short_in, made_in, none_can_be_made, not_converged_in
 from homeostat.bundles.units_needed import inputs_in_words
 from homeostat.plain_text import shown
+from homeostat.study.backbones import start_notes
 from homeostat.wording import provenance_in_words
 from hybrid import HybridModel
+from physics import Administered
 from physics.arguments import shortened
 from physics.linearised import bends
 from stability import Claim, Refusal
@@ -51,7 +53,7 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         for c, u in zip(model.observation.channels, model.observation.units, strict=True)
     )
     weights = sum(p.numel() for p in model.parameters()) // model.members
-    known = type(backbone).__name__ if model.mechanism is None else shown(model.mechanism.name[:60], lines=False)
+    known = _called(model)
     terms = " + ".join((known, *(type(part).__name__ for part in (*model.known, model.residual))))
     driven = "" if model.process is None else f", driven by {type(model.process).__name__}"
     lines = [
@@ -59,6 +61,7 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         *_known_part(model),
         f"states     {states}; time in {backbone.time_unit}",
         f"measured   {measured}",
+        *(f"start      {said}" for said in start_notes(backbone)),
         *([f"inputs     {inputs_in_words(model)}"] if backbone.inputs else []),
         *([f"reads      {_covariates(model)}"] if model.uses else []),
         f"people     {len(bundle.people)}: {', '.join(shortened(p.id, 60) for p in bundle.people)}",
@@ -106,6 +109,15 @@ def _file(path: Path, about: Mapping[str, Any]) -> list[str]:
         lines.append(f"signed     by the key {about['signed_by'][:16]}…, {compared}")
     others = about["others"].items()
     return lines + [f"besides    {name}, {size} bytes: optional, kept, and not known to this program" for name, size in others]
+
+
+def _called(model: HybridModel) -> str:
+    """The known part, by its class or the mechanism's name."""
+    if model.mechanism is not None:
+        return shown(model.mechanism.name[:60], lines=False)
+    backbone = model.backbone
+    inside = f"({type(backbone.within).__name__})" if isinstance(backbone, Administered) else ""
+    return f"{type(backbone).__name__}{inside}"
 
 
 def _known_part(model: HybridModel) -> list[str]:

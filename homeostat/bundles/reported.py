@@ -26,6 +26,7 @@ from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
 from homeostat.one_run import Run
 from homeostat.places import require_folder
+from homeostat.study.backbones import start_notes
 from homeostat.study.dense import dense_of, split
 from homeostat.study.diagnosed import diagnosed
 from homeostat.study.evaluation import score
@@ -163,7 +164,7 @@ def report_on(
     verdicts += population_verdicts(described)
     verdicts += verdicts_of(judged)
     evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
-    notes += [*notes_of(records, bundle.model), *gallery.baseline_notes(cohort)]
+    notes += [*notes_of(records, bundle.model), *start_notes(bundle.model.backbone), *gallery.baseline_notes(cohort)]
     rings = rings_of(bundle.model, cohort, personal)
     verdicts += _missing(bundle)
     summary: dict[str, Any] = {

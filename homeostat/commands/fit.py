@@ -8,6 +8,7 @@ import typer
 from homeostat.commands.answer import Answer, Command
 from homeostat.door import INTERRUPTED, say_notes, typed
 from homeostat.options import (
+    Begun,
     Channels,
     Compartments,
     Covariates,
@@ -60,6 +61,7 @@ def fit(
     hidden: Annotated[
         str, typer.Option(help="Widths of the residual's hidden layers, as 8 or 16,16; 0 for none.")
     ] = "8",
+    start: Begun = "backbone",
     threshold: Threshold = None,
     forecast_from: ForecastFrom = None,
     members: Members = 8,
@@ -94,7 +96,7 @@ def fit(
     TIME=d,AMT=mg,DV=mg/L
     """
     from homeostat.gallery.made import Made
-    from homeostat.study.backbones import backbone_named, observation_of, require_driven
+    from homeostat.study.backbones import backbone_named, begun, observation_of, require_driven
     from homeostat.study.fit_table import fit_table
     from homeostat.study.settings import Settings
     from physics.administered import linearised_of
@@ -103,7 +105,7 @@ def fit(
 
     given = pairs(units, "--units")
     config, widths = config_of(backbone_config), widths_of(hidden, members * ((folds or 6) + 1))
-    physics = backbone_named(backbone, config)
+    physics = begun(backbone_named(backbone, config), start, own=":" in backbone)
     shown = channels_of(physics) if channels is None else numbered(channels, "--channels")
     # what is no channel of it, or cannot come from a table, is known before the table is read
     require_driven(physics, ())

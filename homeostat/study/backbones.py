@@ -69,6 +69,34 @@ def backbone_named(name: str, config: Mapping[str, Any] | None = None) -> Backbo
     return LinearisedBackbone(made) if isinstance(made, Mechanism) else made
 
 
+def begun(backbone: Backbone, start: str, *, own: bool = False) -> Backbone:
+    """The backbone with the start that `--start` says: its own, or empty.
+
+    Errors: `ValueError` for another word, and for one's own backbone (`own`), which a bundle could not carry so.
+    """
+    if start not in ("backbone", "empty"):
+        raise ValueError(f"--start is backbone or empty, and is {quote(start)}; write --start empty")
+    if start == "backbone":
+        return backbone
+    if isinstance(backbone, Administered):
+        raise ValueError('--start empty: this backbone is Administered, which says its own start; write start="empty" there')
+    if own and linearised_of(backbone) is None:
+        raise ValueError(
+            f"--start empty: a bundle does not carry {type(backbone).__name__}, a backbone of your own, with another start; let "
+            "its initial() return zeros and leave starts out"
+        )
+    return Administered(backbone, start="empty")
+
+
+def start_notes(backbone: Backbone) -> list[str]:
+    """What a reader must know of the start, where it is not the backbone's own; nothing where it is."""
+    if not isinstance(backbone, Administered) or backbone.start_with == "backbone":
+        return []
+    there = ", ".join(f"{state} ({name})" for state, name in backbone.first.items())
+    but = f", but for {there}" if there else ""
+    return [f"Everybody starts with nothing in any state{but}: values before the first dose are scored like any other."]
+
+
 def name_of(backbone: Backbone) -> str:
     """What a backbone is called: its class, or the mechanism that it is the linear part of."""
     if (linearised := linearised_of(backbone)) is not None:

@@ -23,6 +23,7 @@ from homeostat.places import require_folder
 from homeostat.plain_text import shown
 from homeostat.progress import cut_short
 from homeostat.study.asked import asked_of, require_two_forecasts
+from homeostat.study.backbones import start_notes
 from homeostat.study.bundled import bundle_of, marked
 from homeostat.study.dense import dense_unseen
 from homeostat.study.diagnosed import diagnosed
@@ -150,6 +151,7 @@ def fit_table(
     notes = [
         *filter(None, [asked.note]),
         *about_table,
+        *start_notes(trained.model.backbone),
         *gallery.baseline_notes(trained.cohort),
     ]
     seen = diagnosed(trained.model, trained.cohort, trained.personal, solver=solver_named(settings.solver))

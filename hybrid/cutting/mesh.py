@@ -122,7 +122,7 @@ class Mesh:
             )
 
     @staticmethod
-    def of(model: HasRates, records: Sequence[HasCovariates]) -> "Mesh":
+    def of(model: HasRates, records: Sequence[HasCovariates], *, room: float = 3.0) -> "Mesh":
         """Steps with which the classic fourth-order method is accurate to 1e-4 of the largest state, for all of these people.
 
         They are made for the rates that these people can have: the eigenvalues λ of A(θ) for η at the corners of ±3 in every
@@ -135,8 +135,10 @@ class Mesh:
         q = 0.1 Re λ/|λ|. Nothing is taken to last longer than the slowest rate of A lets it. Nor is any step longer than
         2/(|λ| + r), λ of A(θ) and r the largest spectral radius of |∂ε/∂x|, so that the method is stable where slopes add up
         as they did at none of those states.
-        The slopes are those of the present weights: where training makes a residual much faster than the backbone, cut the
-        records anew, or by hand.
+        A fit moves typical values: at η = 0 each one that is learned is looked at too at `room` times what it is, and at that
+        part of it, within its box. One that everyone shares has no ω that would leave it any room.
+        The slopes are those of the present weights: where training makes a residual much faster than the backbone, or a parameter
+        faster than that, cut the records anew, or by hand.
         Errors: `ValueError` for no records, and covariates that the model reads and the records lack.
         Law: by default everything agrees with the matrix exponential to 1e-4 of the largest value of the state.
         """
@@ -157,21 +159,24 @@ class Mesh:
         covariates = {
             k: torch.tensor([_in_unit(r, row, k, model.uses[k]) for r, row in rows], dtype=torch.float64) for k in used
         }
-        return Mesh.fastest(model, covariates, len(rows))
+        return Mesh.fastest(model, covariates, len(rows), room=room)
 
     @staticmethod
     def fastest(
         model: HasRates,
         covariates: Mapping[str, Tensor],  # each (N,)
         people: int,
+        *,
+        room: float = 1.0,
     ) -> "Mesh":
-        """`of` N people by their covariates."""
+        """`of` N people by their covariates, by default without room for a fit."""
         if not hasattr(model, "backbone"):
             raise ValueError(f"Mesh.fastest needs a model, and got {quote(model)}; write Mesh.of(model, records)")
         require_number(people, "Mesh.fastest: people, how many,", least=1.0, whole=True)
+        require_number(room, "Mesh: room, a factor,", least=1.0)
         require_covariates(covariates, people, "Mesh.fastest: covariates")
         with torch.no_grad():
-            matrices = _matrices(model, covariates, people)  # (K, n, n)
+            matrices = _matrices(model, covariates, people, float(room))  # (K, n, n)
             slopes = _slopes(model)  # (R, n, n)
         alone = torch.linalg.eigvals(matrices).flatten()
         added = float(torch.linalg.eigvals(slopes.abs()).abs().max()) if len(slopes) else 0.0
@@ -267,8 +272,8 @@ def _each(function: Callable[[float], float], values: np.ndarray) -> np.ndarray:
     return np.fromiter(map(function, values.tolist()), np.float64, len(values))
 
 
-def _matrices(model: HasRates, covariates: Mapping[str, Tensor], people: int) -> Tensor:  # (K, n, n)
-    """A(θ), each once, for every person at η = 0 and ±3."""
+def _matrices(model: HasRates, covariates: Mapping[str, Tensor], people: int, room: float) -> Tensor:  # (K, n, n)
+    """A(θ), each once, for every person at η = 0 and ±3, and where a fit may take a typical value."""
     d = model.population.dimension
     if d <= 6:
         corners = [list(c) for c in itertools.product((-3.0, 3.0), repeat=d)]
@@ -281,8 +286,27 @@ def _matrices(model: HasRates, covariates: Mapping[str, Tensor], people: int) ->
     if OCCASION in model.population.covariates:  # every occasion has the same spread: one tells of all
         given.setdefault(OCCASION, like.new_ones(R * people))
     theta = model.population.theta(eta.repeat_interleave(people, 0)[None], given)
+    theta = torch.cat([theta, *_moved(model.population, theta[:, :people], room)], 1)
     A, _ = model.backbone.matrices(theta)
     return torch.unique(A.reshape(-1, *A.shape[-2:]).to("cpu", torch.float64), dim=0)
+
+
+def _moved(
+    population: Population,
+    typical: Tensor,  # (M, N, q)
+    room: float,
+) -> list[Tensor]:  # (M, N, q) each
+    """These θ with one of the learned typical values at a time `room` times as large, or as small, within its box."""
+    estimates = getattr(population, "estimates", None)
+    if room == 1.0 or estimates is None or population.gives is None:
+        return []
+    learned, box, found = estimates(), population.box.to(typical), []
+    for j, (name, _) in enumerate(population.gives):
+        for times in (room, 1.0 / room) if name in learned else ():
+            moved = typical.clone()
+            moved[..., j] = (typical[..., j] * times).clamp(box[j, 0], box[j, 1])
+            found.append(moved)
+    return found
 
 
 def _together(

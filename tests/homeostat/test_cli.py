@@ -347,6 +347,25 @@ def test_people_on_other_clocks_have_the_same_report(bundle: Path, reported: tup
     assert json_of(run("simulate", bundle, "--json"))["time_since"] == "first dose"
 
 
+def test_an_empty_start_scores_the_baseline_and_is_said(tmp_path: Path) -> None:
+    table, out = tmp_path / "people.csv", tmp_path / "out"
+    table.write_text(
+        "ID,TIME,AMT,DV,EVID,CMT\n1,0,.,.1,0,2\n1,0,320,.,1,1\n1,2,.,8,0,2\n1,8,.,5,0,2\n"
+        "2,0,320,.,1,1\n2,2,.,7,0,2\n2,8,.,4,0,2\n"
+    )
+    common = ("fit", table, *UNITS, *SMALL, "--hidden", "0", "--json")
+    done = run(*common, "--start", "empty", "--out", out)
+    assert done.exit_code in (0, 1), done.output
+    said = "Everybody starts with nothing in any state: values before the first dose are scored like any other."
+    assert said in json_of(done)["notes"]
+    assert not any("is the baseline" in note for note in json_of(done)["notes"])
+    assert said in (out / "report.html").read_text()
+    assert f"start      {said}\n" in run("inspect", out / "model.twin").stdout
+    model = load(out / "model.twin").model
+    assert not any(model.starts_from)
+    assert "--start is backbone or empty" in run(*common, "--start", "full", "--out", out).output
+
+
 def test_columns_that_no_part_of_the_model_reads_stop_no_fit(tmp_path: Path) -> None:
     """A time since the dose changes and an age is missing."""
     table = tmp_path / "people.csv"

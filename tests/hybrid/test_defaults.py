@@ -233,6 +233,25 @@ def test_the_cohort_carries_its_mesh() -> None:
     assert Cohort.of(records, model, named).conditions.mesh == named
 
 
+def test_a_mesh_leaves_a_learned_rate_without_a_spread_three_times_its_start() -> None:
+    def of(spread: list[float | None]) -> HybridModel:
+        backbone = OneCompartmentOral()
+        population = LogNormalPopulation(backbone.physical, spread)
+        noise = AdditiveProportional([0.5], [0.1], [0.03])
+        return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=noise)
+
+    shared, given = of([None, None, None]), [person()]
+    room, none = Mesh.of(shared, given), Mesh.of(shared, given, room=1.0)
+    assert none == Mesh.fastest(shared, {}, 1)
+    # its fastest rate is the absorption, which may become three times as fast
+    assert room.step == pytest.approx(none.step / 3.0)
+    assert room.first == pytest.approx(none.first / 3.0, rel=0.01)
+    wide = of([0.6, 0.3, 0.2])  # e^1.8 is more than three times
+    assert Mesh.of(wide, given) == Mesh.of(wide, given, room=1.0)
+    with pytest.raises(ValueError, match="room"):
+        Mesh.of(shared, given, room=0.5)
+
+
 def test_personalise_fit_and_marginal_likelihood_take_the_mesh() -> None:
     """Against the same with steps much finer than needed."""
     model = oral()

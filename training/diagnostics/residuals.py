@@ -165,7 +165,7 @@ def _of_some(
         moved = copies(eta, difference_offsets(eta))
         run = simulate_copies(model, cohort.conditions, moved, N, solver, on_failure="return")
         at = slopes(run, N, d)
-        typical, unseen = simulated_rows(model, cohort.conditions, eta.new_zeros(M, N, d), solver or differentiating())
+        typical, unseen = simulated_rows(model, cohort.conditions, eta.new_zeros(M, N, d), solver or differentiating(model))
         failed = {one.record % N: one.sentence for one in run.failures} | unseen
         y = cohort.y
         ipred, variance = at.mean.mean(0), at.variance.mean(0) + at.mean.var(0, correction=0)

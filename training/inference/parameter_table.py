@@ -151,7 +151,8 @@ def units_of(model: HybridModel) -> dict[str, str]:
     scales = (
         dict(zip(units, model.population.scales, strict=True)) if len(model.population.scales) == len(units) else {}
     )
-    units |= {f"omega({name})": units[name] for name, scale in scales.items() if scale == "linear"}
+    linear = [name for name, scale in scales.items() if scale == "linear"]
+    units |= {f"{kind}({name})": units[name] for name in linear for kind in ("omega", "iov")}
     for channel, unit in zip(model.observation.channels, model.observation.units, strict=True):
         units |= {f"{kind}({channel})": unit for kind in ("additive", "sd")}
     return units

@@ -90,7 +90,7 @@ def shrinkage(model: HybridModel, cohort: Cohort, personal: Personal, *, solver:
     with torch.no_grad():
         factor = _factor(model, eta)
         deviations, spread = eta @ factor.mT, factor.square().sum(-1).sqrt()
-        run = rollout(model, some.conditions, mode, solver or differentiating())
+        run = rollout(model, some.conditions, mode, solver or differentiating(model))
         z = (some.y - run.mean) / run.variance.sqrt()  # (M, N, T, p)
     channels = tuple(model.observation.channels)
     own = [[_sd(column[torch.isfinite(column)]) for column in member.flatten(0, 1).unbind(-1)] for member in z]

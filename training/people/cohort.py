@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hybrid import Conditions, HybridModel, Log, Mesh, build_segments
+from hybrid.defaults import exact
 from hybrid.derivative import lasting
 from hybrid.frames import is_frame
 from hybrid.schedules.dose import SAME
@@ -116,7 +117,7 @@ class Cohort:
         records: Sequence[Record], model: HybridModel, mesh: Mesh | None = None, *, censoring: Censoring = "m3"
     ) -> "Cohort":
         """The batch of these records, cut for this model, in float64 and where the model is: by the mesh given,
-        `Mesh.of(model, records)` by default.
+        `Mesh.of(model, records)` by default, and none for a linear model in which θ moves doses: it is solved exactly.
 
         Every quantity is converted to the model's unit first; times that are asked for later (`until`, `after`) are in the
         model's unit too.
@@ -148,7 +149,7 @@ class Cohort:
         baseline = torch.from_numpy(np.stack([r.baseline for r in records]))
         _require_start(records, model, baseline)
         records = tuple(from_baseline(r, starts) for r in records)
-        mesh = Mesh.of(model, records) if mesh is None else mesh
+        mesh = (Mesh() if exact(model) else Mesh.of(model, records)) if mesh is None else mesh
         changes = changes_of(records, model)
         segments = build_segments(
             [r.schedule for r in records],

@@ -12,6 +12,7 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_choice, require_kind, require_number, require_same_people, require_tensor
 from training.people.arguments import require_fit
+from training.people.arriving import arriving
 from training.people.cohort import Cohort, in_float64
 from training.people.information import observed_information
 from training.people.posterior import Personal, prior
@@ -49,6 +50,11 @@ def personalise(
       observed one is the curvature that φ has. Where it is not positive definite (the search ended at no minimum) the
       Fisher information stands in.
     - at most `iterations`; `tolerance`.
+
+    Where θ says when doses arrive (`physics.Administered`, a lag that people differ in) φ has a minimum in more than one stretch
+    between observations, and no slope leads from one to another: without a `start` everyone is searched for from the middle of
+    each stretch that the lag can reach, and the lowest is kept. Where the lag is the very time of an observation φ has a kink; a
+    minimum there has no curvature and is said not to have converged.
 
     Everything is float64, and so is the result: of a model in another type a float64 copy is taken, since differences of
     1e-5 and the inverse of an information matrix are beyond float32.
@@ -124,6 +130,10 @@ def modes(
         raise ValueError("personalise: start must be finite, and is not; write Personal.mode of an earlier search")
     if N == 0:
         return replace(known, ids=cohort.ids)
+    if start is None:
+        places = arriving(model, cohort, known.mode)
+        if places is not None:
+            start = _likeliest(model, cohort, places, known, iterations, tolerance, solver)
     whole = cohort
     with torch.no_grad():
         gaussian = Gaussian.of(known)
@@ -171,6 +181,37 @@ def modes(
         failed,
         whole.ids,
     )
+
+
+def _likeliest(
+    model: HybridModel,
+    cohort: Cohort,
+    places: Tensor,  # (M, S, N, d)
+    known: Personal,
+    iterations: int,
+    tolerance: float,
+    solver: Solver | None,
+) -> Tensor:  # (M, N, d)
+    """The lowest of the minima to which searches from these places come, all of them side by side."""
+    M, S, N, d = places.shape
+    index = torch.arange(N, device=places.device).repeat(S)
+    before = Personal(known.mode[:, index], known.covariance[:, index], known.objective[:, index], known.converged[:, index])
+    found = modes(
+        model,
+        cohort.people(index),
+        start=places.reshape(M, S * N, d),
+        before=before,
+        iterations=iterations,
+        tolerance=tolerance,
+        solver=solver,
+    )
+    objective, mode = found.objective.reshape(M, S, N), found.mode.reshape(M, S, N, d)
+    lost = torch.zeros(S * N, dtype=torch.bool, device=places.device)
+    lost[list(found.failed)] = True
+    # who failed under one member was found under the others
+    untouched = (mode == known.mode[:, None]).all(-1) & (objective == 0.0) & lost.reshape(S, N)
+    best = torch.where(untouched, torch.inf, objective).argmin(1)  # (M, N)
+    return mode.gather(1, best[:, None, :, None].expand(-1, 1, -1, d))[:, 0]
 
 
 def _improve(

@@ -40,6 +40,7 @@ from learned import (
 from physics import (
     BACKBONES,
     POPULATIONS,
+    Administered,
     CategoryOf,
     ExponentialOf,
     LinearBackbone,
@@ -49,6 +50,7 @@ from physics import (
     LogNormalPopulation,
     MixedPopulation,
     OneCompartmentOral,
+    Parameter,
     PowerOf,
     Shared,
     SharedPopulation,
@@ -197,6 +199,21 @@ def mixed() -> HybridModel:
     return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)
 
 
+def administered() -> HybridModel:
+    """A lag, a fraction and a first amount as θ, and nothing at the start elsewhere."""
+    model = oral(residual=False)
+    lag, first = Parameter("Tlag", "h", 0.4, 0.01, 3.0), Parameter("A0", "mg", 3.0, 0.1, 30.0)
+    backbone = Administered(
+        OneCompartmentOral(),
+        lag={"gut": lag},
+        fraction={"gut": Parameter("F", "1", 0.7, 0.1, 1.2)},
+        initial={"plasma": first},
+        start="empty",
+    )
+    population = LogNormalPopulation(backbone.physical, [0.6, 0.2, 0.2, 0.3, None, 0.1])
+    return HybridModel(backbone, population, observation=model.observation, noise=model.noise)
+
+
 def summed() -> HybridModel:
     """A sum of residuals, each of which sees and acts on something else; two see θ."""
     residual = SumOfResiduals(
@@ -311,6 +328,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "log-normal noise": logarithms,
     "correlated noise": correlated,
     "mixed": mixed,
+    "administered": administered,
     "sum of residuals": summed,
 }
 
@@ -417,7 +435,7 @@ def test_the_models_above_are_every_family_member() -> None:
         for part in describe(make()).values()
         if isinstance(part, dict) and "class" in part
     }
-    assert used == members - OF_MECHANISMS
+    assert used == members - OF_MECHANISMS | {"Administered"}
     assert set(BUILTIN) == members | {"LinearisedBackbone", "Administered"}  # tests/homeostat/test_any_mechanism.py
 
 
