@@ -24,6 +24,7 @@ from hybrid.propagate import Moves, propagate, root, transition
 from hybrid.schedules.dose import Dose
 from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import Signal
+from hybrid.schedules.steady import Steady
 from hybrid.shift import Shift, ShiftReason
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationError, Solution, Solver, Torchdiffeq
@@ -67,6 +68,7 @@ __all__ = [
     "Solution",
     "Solver",
     "States",
+    "Steady",
     "Term",
     "Torchdiffeq",
     "build_segments",

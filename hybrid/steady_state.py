@@ -57,7 +57,7 @@ def settled(
 ) -> Found:
     """The steady states at these θ and c.
 
-    Differentiable: exactly where the model is linear; else by the fixed point's own equation, once.
+    Differentiable: exactly where the model is linear; else by the fixed point's own equation, twice.
     Law: from x* on, one interval with its dose leads back to x*.
     """
     linear = _of_linear(model, theta, steady)
@@ -142,13 +142,14 @@ def _searched(model: HybridModel, theta: Tensor, context: Tensor, steady: Settle
             if bool((reached | gone).all()):
                 break
         slope = still.with_slope(best)[1]
-    if not torch.is_grad_enabled():
-        return Found(best, reached.all(0))
-    # one step of Newton's method from x* has the derivative of x* itself: (I − ∂Φ/∂x)⁻¹ ∂Φ/∂θ
-    eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    ahead = _Interval(model, theta, context, steady)(best) - best
-    slope = torch.where(reached[..., None, None], slope, torch.zeros_like(slope))
-    return Found(best + torch.linalg.solve(eye - slope, ahead[..., None])[..., 0], reached.all(0))
+        slope = torch.where(reached[..., None, None], slope, torch.zeros_like(slope))
+    # a step of Newton's method from x* has the derivative of x* itself, (I − ∂Φ/∂x)⁻¹ ∂Φ/∂θ, with a constant slope; a second one
+    # from there, whose start moves with θ as x* does, has its second derivative too
+    towards = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) - slope
+    interval = _Interval(model, theta, context, steady) if torch.is_grad_enabled() else still
+    for _ in range(2):
+        best = best + torch.linalg.solve(towards, (interval(best) - best)[..., None])[..., 0]
+    return Found(best, reached.all(0))
 
 
 def _newton(interval: _Interval, x: Tensor, within: float, amount: Tensor) -> tuple[Tensor, Tensor]:

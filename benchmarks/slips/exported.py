@@ -24,7 +24,7 @@ RESULTS = {
     "physics": ("Equilibrium", "Linearised"),
     "exchange": ("Checked", "Outside", "Rebuilt", "Selected", "Written"),
     "training": (
-        *("AtEnd", "Convergence", "FarCovariate", "Fitted", "InnovationStep", "Marginal"),
+        *("AtEnd", "Best", "Convergence", "FarCovariate", "Fitted", "InnovationStep", "Marginal"),
         *("PopulationStep", "ShootingStep", "Start", "Step", "Table", "Windows"),
     ),
     "twin": ("Band", "Change", "Consistency", "Estimate", "Moved", "Receipt", "Timed"),

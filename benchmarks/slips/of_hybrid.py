@@ -24,6 +24,7 @@ from hybrid import (
     Schedule,
     Signal,
     States,
+    Steady,
     Term,
     Torchdiffeq,
     build_segments,
@@ -109,6 +110,11 @@ def rows() -> dict[str, Call]:
         "Signal.at": lambda: (held.at, {"time": 1.0, "side": "left"}),
         "Signal.sample": lambda: (held.sample, {"times": np.array([0.5, 1.0]), "side": "left"}),
         "Schedule": lambda: (Schedule, {"doses": (dose,), "inputs": {"u": held}, "start": 0.0}),
+        "Schedule.begun_anew": lambda: (schedule().begun_anew, {
+            "resets": (72.0,), "steady": (Steady("gut", 24.0, 320.0, every=24.0),)}),
+        "Schedule.require_unbroken": lambda: (schedule().require_unbroken, {"name": "windows", "cure": "take it out"}),
+        "Segments.require_unbroken": lambda: (segments.require_unbroken, {"name": "windows", "cure": "take it out"}),
+        "Steady": lambda: (Steady, {"state": "gut", "time": 0.0, "amount": 320.0, "every": 24.0, "duration": 2.0, "added": True}),
         "Schedule.do": lambda: (
             lambda change, inputs=None, since=None: schedule().do(change, inputs=inputs, since=since),
             {"change": {"gut": [dose]}, "inputs": {"u": held}, "since": 0.0}),

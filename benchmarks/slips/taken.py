@@ -31,7 +31,8 @@ _COUNT = "how many channels there are, the model says"
 
 _AXES_OF = (
     *("hybrid.root", "hybrid.transition"),
-    *("hybrid.Concentration.mean", "hybrid.States.mean", "hybrid.Prediction.crps", "hybrid.Prediction.log_prob"),
+    *("hybrid.Concentration.mean", "hybrid.Log.mean", "hybrid.States.mean",
+      "hybrid.Prediction.crps", "hybrid.Prediction.log_prob"),
     *("hybrid.SemilinearField.linear", "learned.DiagonalDiffusion.diffusion", "learned.Zero.forward"),
     *("physics.LinearBackbone.initial", "physics.LinearBackbone.matrices", "physics.LogNormalPopulation.log_prior"),
     *("physics.OneCompartmentOral.matrices", "physics.OneCompartmentOral.rates", "physics.SharedPopulation.log_prior"),

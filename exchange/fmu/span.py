@@ -71,7 +71,7 @@ def _nominal(bundle: Bundle, chosen: Selected) -> tuple[float, ...]:
         return tuple(abs(float(mechanism.scale[name])) or 1.0 for name in backbone.states)
     largest = chosen.x0.abs().nan_to_num(0.0).amax(0).tolist()
     for person in bundle.people:
-        for dose in person.schedule.doses:
+        for dose in person.schedule.given:
             at = list(backbone.states).index(dose.state)
             largest[at] = max(largest[at], abs(as_float(dose.amount)))
     return tuple(_or_alike(largest, backbone.state_units, i) for i in range(len(largest)))

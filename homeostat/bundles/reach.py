@@ -273,7 +273,7 @@ def _padded(grids: Sequence[Sequence[float]]) -> list[list[float]]:
 def _largest(schedules: Sequence[Schedule]) -> dict[str, float]:
     """The largest dose into each compartment that gets any."""
     found: dict[str, float] = {}
-    for dose in (d for schedule in schedules for d in schedule.doses):
+    for dose in (d for schedule in schedules for d in schedule.given):
         found[dose.state] = max(found.get(dose.state, 0.0), as_float(dose.amount))
     return found
 

@@ -51,7 +51,7 @@ def hero_axes(
         )
     bands = Bands.of(prediction.people(list(people)), channel=channel, level=level, nonnegative=never_negative(chosen))
     unit = chosen[0].units.get("time")
-    handles = [*people_handles(level, forecast_from, unit, bands.cut), *field_handles(phase)]
+    handles = [*people_handles(level, forecast_from, unit, bands.cut, chosen), *field_handles(phase)]
     width, columns = 16.0, 4
     figure = new_figure(width, 5.3 + header_height(title or "", subtitle, width, -(-len(handles) // columns)))
     left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=(1.2, 1.12, 1.2))[0]

@@ -55,6 +55,9 @@ def people_in_words(
     name, unit = prediction.channels[channel], prediction.units[channel]
     clock = time_unit or records[0].units.get("time") or ""
     count = len(records)
+    limited = sum(int(record.censored[:, channel].sum()) for record in records)
+    only = f" {limited} more {'is' if limited == 1 else 'are'} only known to lie beyond a limit: a triangle there, not counted."
+    only = only if limited else ""
     low, high = bands.extent()
     begun, ended = float(np.nanmin(bands.times)), float(np.nanmax(bands.times))
     words = (
@@ -64,11 +67,11 @@ def people_in_words(
     words += f"The {percent(level)} bands reach from {low:.3g} to {high:.3g}{_behind(unit)}. "
     if forecast_from is None:
         drawn = f"; {before} at or before the {counted_from(records)} {'is' if before == 1 else 'are'} drawn and not counted"
-        return words + f"{known[0]} of {known[1]} measurements lie inside them{drawn if before else ''}."
+        return words + f"{known[0]} of {known[1]} measurements lie inside them{drawn if before else ''}.{only}"
     words += f"{later[0]} of {later[1]} measurements made after the forecast lie inside them"
     if later[1]:
         words += f"; of {everyone} of {count} people all do"
-    return f"{words}. {known[1]} were known to it."
+    return f"{words}. {known[1]} were known to it.{only}"
 
 
 def observed_in_words(numbers: Mapping[str, Observed]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from homeostat.pictures.bands import Array, Bands, band_axes, band_handles
 from homeostat.pictures.colours import GREY, INK, PAGE
@@ -41,6 +42,9 @@ def person_axes(
 ) -> Axes:
     """One person: bands, median, what was known (filled dots, gid "known") and what came later (open, gid "unseen").
 
+    What is only known to lie beyond a limit has a triangle there that points to where it lies (gid "limited"), down where a value
+    is below its limit or between two, filled and open as dots are.
+
     Arguments: `person`, the record's place in `bands`; `channel`, the record's column, the one of the bands, in their
     units; `forecast_from`, the time up to which all was known, since the record's origin; None where nothing was
     withheld. Returns the axes.
@@ -50,22 +54,40 @@ def person_axes(
     values = record.values[:, channel]
     seen = np.isfinite(values)
     times = record.on_own_clock().times
-    known = seen if forecast_from is None else seen & at_or_before(times, forecast_from)
+    known_by = np.ones_like(seen) if forecast_from is None else at_or_before(times, forecast_from)
+    known = seen & known_by
     for gid, chosen, filled in (("known", known, True), ("unseen", seen & ~known, False)):
         axes.add_line(dots(times[chosen], values[chosen], filled=filled, name=gid))
+    at, down = beyond_limits(record, channel)
+    for filled, early in ((True, known_by), (False, ~known_by)):
+        for marker, way in (("v", down), ("^", ~down)):
+            chosen = early & way & np.isfinite(at)
+            if chosen.any():
+                axes.add_line(dots(times[chosen], at[chosen], filled=filled, name="limited", marker=marker))
     if forecast_from is not None and np.isfinite(forecast_from):
         axes.axvline(forecast_from, color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2.0, gid="forecast_from")
     tidy(axes)
     return axes
 
 
-def dots(times: Array | None = None, values: Array | None = None, *, filled: bool, name: str) -> Line2D:
+def beyond_limits(record: Record, channel: int) -> tuple[Array, NDArray[np.bool_]]:  # (T,), (T,)
+    """The limit at which each value stands that is only known by its limits, NaN for the others, and whether it lies below."""
+    lower, upper = (
+        np.full(len(record.times), np.nan) if v is None else v[:, channel] for v in (record.lower, record.upper)
+    )
+    down = np.isfinite(upper)
+    return np.where(record.censored[:, channel], np.where(down, upper, lower), np.nan), down
+
+
+def dots(
+    times: Array | None = None, values: Array | None = None, *, filled: bool, name: str, marker: str = "o"
+) -> Line2D:
     """Measurements as dots, full or empty; without any, a legend's entry."""
     return Line2D(
         [] if times is None else times,
         [] if values is None else values,
         linestyle="none",
-        marker="o",
+        marker=marker,
         markersize=5.2,
         markeredgecolor=INK,
         markeredgewidth=1.1,
@@ -76,10 +98,15 @@ def dots(times: Array | None = None, values: Array | None = None, *, filled: boo
     )
 
 
-def people_handles(level: float, forecast_from: float | None, time_unit: str | None, cut: bool = False) -> list[Artist]:
-    """The legend's entries, in reading order."""
+def people_handles(
+    level: float, forecast_from: float | None, time_unit: str | None, cut: bool = False, limited: Sequence[Record] = ()
+) -> list[Artist]:
+    """The legend's entries, in reading order; `limited`, the records, where marks of values beyond limits are to be told."""
+    beyond: list[Artist] = []
+    if any(record.censored.any() for record in limited):
+        beyond = [dots(filled=True, name="at its limit: known to lie beyond it", marker="v")]
     if forecast_from is None:
-        return [*band_handles(level, cut, line="median"), dots(filled=True, name="measured")]
+        return [*band_handles(level, cut, line="median"), dots(filled=True, name="measured"), *beyond]
     entries: list[Artist] = [
         dots(filled=True, name="measured, known to the forecast"),
         dots(filled=False, name="measured later, never seen"),
@@ -87,7 +114,7 @@ def people_handles(level: float, forecast_from: float | None, time_unit: str | N
     if np.isfinite(forecast_from):
         at = f"{forecast_from:g} {time_unit or ''}".strip()
         entries.append(Line2D([], [], color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), label=f"forecast from {at}"))
-    return [*band_handles(level, cut), *entries]
+    return [*band_handles(level, cut), *entries, *beyond]
 
 
 def people_axes(
@@ -127,7 +154,7 @@ def people_axes(
     records = as_drawn(prediction, records, time_unit)
     bands = Bands.of(prediction, channel=channel, level=level, nonnegative=never_negative(records))
     unit = time_unit or records[0].units.get("time")
-    handles = people_handles(level, forecast_from, unit, bands.cut)
+    handles = people_handles(level, forecast_from, unit, bands.cut, records)
     rows, columns = grid_shape(people)
     width = {1: 9.0, 2: 10.5}.get(columns, 12.0)
     panels = sheet_axes(
@@ -192,7 +219,7 @@ def require_people(prediction: Prediction, records: Sequence[Record]) -> int:
 def limits(panels: Sequence[Axes], bands: Bands, records: Sequence[Record], channel: int) -> None:
     """Limits that hold bands and dots, from 0 where nothing is negative: sizes then compare as lengths."""
     low, high = bands.extent()
-    values = np.concatenate([r.values[:, channel] for r in records])
+    values = np.concatenate([v for r in records for v in (r.values[:, channel], beyond_limits(r, channel)[0])])
     values = values[np.isfinite(values)]
     low, high = min([low, *values]), max([high, *values])
     pad = 0.05 * (high - low)

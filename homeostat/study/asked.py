@@ -69,7 +69,7 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
                 "--forecast-from chooses another time."
             )
     known = [at_or_before(r.times, forecast_from) for r in records]
-    before = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[k]).any()]
+    before = [r.id for r, k in zip(records, known, strict=True) if not _informs(r)[k].any()]
     after = [r.id for r, k in zip(records, known, strict=True) if not np.isfinite(r.values[r.scored & ~k]).any()]
     if len(before) == len(records) or len(after) == len(records):
         unit = records[0].units.get("time", "")
@@ -89,18 +89,24 @@ def asked_of(records: Sequence[Record], unit: str, threshold: float | None, fore
     )
 
 
+def _informs(record: Record) -> np.ndarray:  # (T,)
+    """Where anything is known: a number, or that it lies beyond a limit, by which a person is found and nothing is scored."""
+    return np.asarray((np.isfinite(record.values) | record.censored).any(1))
+
+
 def _first_known(records: Sequence[Record]) -> tuple[float, int]:
     """The last of people's first values after their first dose (or start) that somebody has a later value than, on everybody's
     own clock, and of how many people nothing is known by then.
 
     Errors: `ValueError` where nobody has a value later than somebody's first.
     """
+    known = [r.times[r.scored & _informs(r)] for r in records]
     measured = [r.times[r.scored & np.isfinite(r.values).any(1)] for r in records]
-    for time in sorted({float(times[0]) for times in measured if len(times)}, reverse=True):
+    for time in sorted({float(times[0]) for times in known if len(times)}, reverse=True):
         if any(not at_or_before(times, time).all() for times in measured if len(times)):
             # a value right after a dose at once stands a rounding behind it
             time = 0.0 if time <= SAME * max(times[-1] for times in measured if len(times)) else time
-            return time, sum(not (len(times) and at_or_before(times, time)[0]) for times in measured)
+            return time, sum(not (len(times) and at_or_before(times, time)[0]) for times in known)
     raise ValueError(
         f"everyone's only value after the {counted_from(records)} is of one time, so that nothing is left to forecast: that "
         "takes a value to forecast from and a later one"

@@ -78,7 +78,7 @@ def _doses(bundle: Bundle, end: float) -> tuple[np.ndarray, float]:
     for person in bundle.people:
         times: Sequence[float] = sorted({as_float(d.time) + as_float(d.lag) for d in person.schedule.doses})
         gaps += [b - a for a, b in pairwise(times)]
-        for dose in person.schedule.doses:
+        for dose in person.schedule.given:
             at = states.index(dose.state)
             largest[at] = max(largest[at], as_float(dose.amount))
     lasting = max(end if person.until is None else person.until for person in bundle.people)

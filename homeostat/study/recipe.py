@@ -164,7 +164,7 @@ def _population(backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[A
 
 
 def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:
-    amounts = [as_float(d.amount) for r in records for d in r.schedule.doses]
+    amounts = [as_float(d.amount) for r in records for d in r.schedule.given]
     if amounts:
         return [float(np.median(amounts))] * len(backbone.states)
     values = np.abs(np.concatenate([r.values for r in records]))

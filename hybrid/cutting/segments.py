@@ -14,7 +14,7 @@ from torch import Tensor
 from hybrid.cutting.pieces import Pieces
 from hybrid.cutting.restarts import Restarts
 from hybrid.derivative import constant, varies
-from physics.arguments import require_number, require_people, require_shape
+from physics.arguments import require_number, require_people, require_shape, require_text
 from physics.glance import glance
 
 
@@ -212,6 +212,8 @@ class Segments:
 
     def require_unbroken(self, name: str, cure: str) -> None:
         """Raise `ValueError`, beginning with `name`, where anybody's record begins anew or turns to another θ on the way."""
+        require_text(name, "require_unbroken: name, who refuses,", '"windows"')
+        require_text(cure, "require_unbroken: cure, what to write,", '"take it out"')
         if self.restarts is not None:
             raise ValueError(
                 f"{name}: a record has a reset or a steady state (Schedule.resets, Schedule.steady), at which what was before is "

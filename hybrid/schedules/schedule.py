@@ -90,13 +90,13 @@ class Schedule:
 
     def _require_anew(self) -> None:
         """Resets and steady states, sorted, none of them before the start, and none that another of its time undoes."""
-        if isinstance(self.resets, str | Mapping | set) or not isinstance(self.resets, Iterable):
+        if isinstance(self.resets, str | bytes | Mapping | set) or not isinstance(self.resets, Iterable):
             raise ValueError(f"schedule: resets is a list of times, and is {quote(self.resets)}; write resets=(168.0,)")
         resets = tuple(self.resets)
         for time in resets:
             require_number(time, "schedule: each of resets, a time,")
         object.__setattr__(self, "resets", tuple(sorted({as_float(time) for time in resets})))
-        if isinstance(self.steady, str | Mapping | set) or not isinstance(self.steady, Steady | Iterable):
+        if isinstance(self.steady, str | bytes | Mapping | set) or not isinstance(self.steady, Steady | Iterable):
             raise ValueError(
                 f"schedule: steady is a list of steady states, and is {quote(self.steady)}; write "
                 "steady=(Steady('gut', 0.0, 320.0, every=24.0),)"
@@ -118,14 +118,32 @@ class Schedule:
                 f"schedule starts at {self.start:g}, and a reset or a steady state is at {early[0]:g}; start the record earlier "
                 "or leave it out"
             )
+        for one in self.steady:
+            over = min((t for t in self.anew if t > one.time), default=float("inf"))
+            for dose in self.doses:
+                lagged = as_float(dose.lag) > 0.0 or (isinstance(dose.lag, Tensor) and dose.lag.requires_grad)
+                if lagged and dose.state == one.state and one.time <= as_float(dose.time) < over:
+                    raise ValueError(
+                        f"schedule: a dose into {one.state} at {as_float(dose.time):g} arrives {as_float(dose.lag):g} later, and "
+                        f"those that led to the steady state at {one.time:g} are taken to arrive when they are given; write the "
+                        "earlier doses as doses with their lag, or every dose and the steady state at the times of arrival, "
+                        "without a lag"
+                    )
 
     @cached_property
     def compartments(self) -> frozenset[str]:
         """Where anything is given: doses, and those that led to a steady state."""
         return frozenset({*(dose.state for dose in self.doses), *(one.state for one in self.steady)})
 
+    @cached_property
+    def given(self) -> tuple[Dose | Steady, ...]:
+        """The doses, and the steady states that stand for earlier ones: of both, state and amount say what was given where."""
+        return (*self.doses, *self.steady)
+
     def require_unbroken(self, name: str, cure: str) -> None:
         """Raise `ValueError`, beginning with `name`, where there is a reset or a steady state, for who has no place for one."""
+        require_text(name, "require_unbroken: name, who refuses,", '"windows"')
+        require_text(cure, "require_unbroken: cure, what to write,", '"take it out"')
         if self.resets or self.steady:
             what, when = ("a reset", self.resets[0]) if self.resets else ("a steady state", self.steady[0].time)
             raise ValueError(f"{name}: the schedule has {what} at {when:g}, which has no place here; {cure}")
@@ -219,7 +237,8 @@ class Schedule:
 
     def begun_anew(self, *, resets: Sequence[float] = (), steady: Sequence[Steady] = ()) -> "Schedule":
         """The same with these resets and steady states besides."""
-        return replace(self, resets=(*self.resets, *resets), steady=(*self.steady, *steady))
+        more = Schedule(start=self.start, resets=resets, steady=steady)  # type: ignore[arg-type]  # made tuples there
+        return replace(self, resets=(*self.resets, *more.resets), steady=(*self.steady, *more.steady))
 
     def since(self, time: float) -> "Schedule":
         """What arrives and drives from `time` on, on the same clock: later doses, the rest of a running infusion, the inputs.

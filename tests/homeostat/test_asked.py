@@ -1,6 +1,7 @@
 """What is asked where the caller does not say, and what cannot be."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,16 @@ def test_forecasts_are_from_the_first_time_by_which_everybody_has_a_value() -> N
     people = [person("a", [7.0, 8.0, 12.0], dose=None, start=7.0), person("b", [1.0, 2.0])]
     asked = asked_of(people, "mg/L", None, None)
     assert (asked.forecast_from, asked.since) == (1.0, "first dose or start")
+
+
+def test_a_value_beyond_a_limit_is_known_and_is_none_to_forecast() -> None:
+    nothing, limit = np.full((2, 1), np.nan), np.array([[3.0], [np.nan]])
+    first = replace(person("a", [0.5, 8.0]), values=np.array([[np.nan], [5.0]]), upper=limit)
+    last = replace(person("b", [1.0, 9.0]), values=np.array([[7.0], [np.nan]]), upper=limit[::-1], lower=nothing)
+    asked = asked_of([first, person("c", [1.0, 9.0])], "mg/L", None, None)
+    assert asked.forecast_from == 1.0  # by which the first is known to lie below 3
+    with pytest.raises(ValueError, match="nothing is left to forecast"):
+        asked_of([last], "mg/L", None, None)
 
 
 def test_one_channel_is_value_enough() -> None:

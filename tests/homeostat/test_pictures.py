@@ -44,7 +44,8 @@ from homeostat.pictures import (
     what_if_axes,
     write_picture,
 )
-from homeostat.pictures.colours import PAGE
+from homeostat.pictures.colours import INK, PAGE
+from homeostat.pictures.in_words import people_in_words
 from homeostat.pictures.people import pages, people_handles
 from homeostat.pictures.phase import phase_handles
 from homeostat.pictures.style import DPI, cut_apart, cut_to, grid_shape, label, new_figure, text_width, wrapped
@@ -140,6 +141,27 @@ def test_people_are_drawn_on_clocks_of_their_own():
         plain, shifted = (line.get_xdata() for axes in figure.axes for line in artists(axes, gid))
         assert len(plain) > 0
         np.testing.assert_array_equal(plain, shifted)
+
+
+def test_what_lies_beyond_a_limit_is_marked_there():
+    """A triangle at each limit, filled where the forecast knew it, and the legend and the words say what it is."""
+    record = people(1)[0]
+    lower, upper = (np.full(record.values.shape, np.nan) for _ in range(2))
+    values = record.values.copy()
+    values[[0, 1, -1], 0] = np.nan
+    upper[0, 0], upper[-1, 0], lower[1, 0] = 2.0, 40.0, 30.0
+    record = replace(record, values=values, lower=lower, upper=upper)
+    prediction = build(N=1)
+    since = float(record.on_own_clock().times[1])
+    (axes,) = people_axes(prediction, [record], forecast_from=since)
+    marks = {(line.get_marker(), line.get_markerfacecolor()): line for line in artists(axes, "limited")}
+    assert {key: line.get_ydata().tolist() for key, line in marks.items()} == {
+        ("v", INK): [2.0], ("^", INK): [30.0], ("v", PAGE): [40.0]
+    }
+    assert axes.get_ylim()[1] > 40.0
+    assert any("beyond it" in str(one.get_label()) for one in people_handles(0.8, 5.0, "h", False, [record]))
+    assert not any("beyond it" in str(one.get_label()) for one in people_handles(0.8, 5.0, "h", False, people(1)))
+    assert "3 more are only known to lie beyond a limit" in people_in_words(prediction, [record], forecast_from=since)
 
 
 def outline(collection) -> set[tuple[float, float]]:

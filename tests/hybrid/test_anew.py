@@ -1,5 +1,7 @@
 """Resets and steady states: against closed forms of matrix exponentials, truly repeated doses, and records of their own."""
 
+import copy
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -22,7 +24,7 @@ from hybrid.filters import UKF, Followed, follow
 from hybrid.schedules.schedule_text import format_schedule, parse_schedule
 from hybrid.schedules.steady import Steady
 from hybrid.simulate import conditions_of, rollout
-from learned import AdditiveProportional
+from learned import AdditiveProportional, Ensemble, select
 from physics import LogNormalPopulation, MichaelisMenten, OneCompartmentOral
 from tests.builders import BOXES, oral_model, oral_of
 from training.window import windows
@@ -163,6 +165,33 @@ def test_what_is_done_from_a_time_on_keeps_what_was() -> None:
     torch.testing.assert_close(rest, whole[1:], rtol=1e-9, atol=1e-9)
 
 
+def test_a_lag_of_other_doses_stands_beside_a_steady_state() -> None:
+    steady = (Steady("gut", 1.0, 1.0, 2.0),)
+    for dose in (Dose("plasma", 1.0, 1.0, lag=0.5), Dose("gut", 0.5, 1.0, lag=0.5)):
+        assert Schedule((dose,), steady=steady).doses == (dose,)
+    assert Schedule((Dose("gut", 9.0, 1.0, lag=0.5),), resets=(8.0,), steady=steady).doses[0].lag == 0.5
+
+
+def test_members_begin_anew_each_for_itself_and_in_float32_the_same() -> None:
+    seed = torch.Generator().manual_seed(4)
+    schedule = Schedule(
+        (Dose("gut", 0.0, 320.0), Dose("gut", 60.0, 320.0)), resets=(60.0,), steady=(Steady("gut", 0.0, 320.0, 12.0),)
+    )
+    plain = Schedule((Dose("gut", 0.0, 320.0),))
+    times = [[0.5, 8.0, 61.0, 70.0], [0.5, 8.0, 61.0, 70.0]]
+    stacked = Ensemble(3).stack(oral_model(), seed)
+    eta = 0.3 * torch.randn(3, 2, 3, dtype=torch.float64, generator=seed)
+    given = conditions_of(stacked, [schedule, plain], times)
+    together = rollout(stacked, given, eta).states.detach()
+    for k in range(3):
+        alone = rollout(select(stacked, torch.tensor([k])), given, eta[k : k + 1]).states.detach()
+        torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-5, atol=3e-4)  # 1e-6 of 320: steps are shared
+    single, eta32 = copy.deepcopy(stacked).to(torch.float32), eta.to(torch.float32)
+    rough = rollout(single, given.to(torch.zeros((), dtype=torch.float32)), eta32).states.detach()
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough.to(together), together, rtol=1e-3, atol=1e-2)  # 320 in float32, by a solver of 1e-4
+
+
 def test_what_has_no_place_for_them_refuses() -> None:
     model = oral_of()
     schedule = Schedule((Dose("gut", 0.0, 100.0),), resets=(5.0,))
@@ -190,6 +219,13 @@ def test_what_has_no_place_for_them_refuses() -> None:
         (lambda: Schedule(resets=(-1.0,)), "starts at 0"),
         (lambda: Schedule(resets=3.0), "list of times"),  # type: ignore[arg-type]
         (lambda: Schedule(steady=(Steady("gut", 1.0, 1.0, 2.0), Steady("plasma", 1.0, 1.0, 2.0))), "undo the first"),
+        (lambda: Schedule((Dose("gut", 1.0, 1.0, lag=0.5),), steady=(Steady("gut", 1.0, 1.0, 2.0),)), "arrives 0.5 later"),
+        (
+            lambda: Schedule(
+                (Dose("gut", 4.0, 1.0, lag=torch.zeros((), requires_grad=True)),), steady=(Steady("gut", 1.0, 1.0, 2.0),)
+            ),
+            "times of arrival",
+        ),
         (lambda: parse_schedule("reset 24", states=("gut",), base=Schedule()), "found '24' where @"),
         (lambda: parse_schedule("steady 1 -> gut @ 0", states=("gut",), base=Schedule()), "every"),
     ],
@@ -252,3 +288,26 @@ def test_its_gradient_is_that_of_finite_differences() -> None:
             slope = (last(theta + step) - last(theta - step)) / (2.0 * step[j])
             # second order in the step, and a solver's 1e-9 over it
             assert abs(float(exact[j] - slope)) <= 1e-4 * max(abs(float(slope)), 1e-2)
+
+
+@pytest.mark.slow
+def test_its_second_derivative_is_that_of_finite_differences() -> None:
+    model = saturable()
+    theta = model.typical[0, 0].clone().requires_grad_()
+
+    def slope(theta: torch.Tensor, graph: bool) -> torch.Tensor:
+        schedule = Schedule((Dose("plasma", 0.0, 300.0),), steady=(Steady("plasma", 0.0, 300.0, 1.0),))
+        last = simulate(model, schedule, [0.5], theta, solver=Exponential(rtol=1e-9))[0, 1]
+        return torch.autograd.grad(last, theta, create_graph=graph)[0]
+
+    exact = torch.stack([torch.autograd.grad(v, theta, retain_graph=True)[0] for v in slope(theta, True)])
+    rows = []
+    for j in range(len(theta)):
+        step = torch.zeros_like(theta)
+        step[j] = 1e-4 * theta[j].detach().abs()
+        up, down = ((theta.detach() + s * step).requires_grad_() for s in (1.0, -1.0))
+        rows.append((slope(up, False) - slope(down, False)) / (2.0 * step[j]))
+    differences = torch.stack(rows)
+    # in what each parameter changes when it doubles; second order in the step, and a solver's 1e-9 over it
+    size = theta.detach()[:, None] * theta.detach()
+    torch.testing.assert_close(exact * size, differences * size, rtol=2e-4, atol=2e-2)

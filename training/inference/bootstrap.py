@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hybrid import HybridModel, Solver
 from learned import concatenate, select
-from physics.arguments import quote, require_generator, require_number, require_tensor
+from physics.arguments import quote, require_generator, require_number, require_shape
 from physics.glance import Summary, glance
 from training.fitted import last
 from training.inference.estimates import jacobian, trained
@@ -24,7 +24,10 @@ from training.search import Search
 
 
 def _summary(found: Any) -> Summary:
-    return f"Bootstrap of {len(found.value)} draws, {int(found.arrived.sum())} arrived", [
+    said = f"Bootstrap of {len(found.value)} draws, {int(found.arrived.sum())} arrived"
+    if int(found.arrived.sum()) < 2:  # an interval of one has no ends
+        return said, [("ended", "; ".join(sorted(set(found.ended))))]
+    return said, [
         (name, f"sd {float(found.sd[j]):.3g}, {float(low):.4g} to {float(high):.4g}")
         for j, (name, (low, high)) in enumerate(zip(found.names[:7], found.interval(0.95)[:7].tolist(), strict=True))
     ]
@@ -114,7 +117,9 @@ def bootstrap(
     require_number(tolerance, "bootstrap: tolerance", above=0.0)
     require_number(together, "bootstrap: together", least=1.0, whole=True)
     require_generator(generator, "bootstrap: generator")
-    require_tensor(start, "bootstrap: start (1, N, d)", "Marginal.mode of an earlier call")
+    if start is not None:
+        size = (1, cohort.conditions.size, model.personal)
+        require_shape(start, "bootstrap: start", *size, write="Marginal.mode of an earlier call", like=cohort.y)
     if model.members != 1:
         raise ValueError(
             f"bootstrap: the model has {model.members} members, and draws are of one; write bootstrap(select(model, "

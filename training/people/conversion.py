@@ -13,7 +13,7 @@ from physics import Backbone
 from physics.arguments import InputError, quote
 from physics.units import convert, factor
 from training.people.logarithms import in_logarithms
-from training.people.records import Record
+from training.people.records import Record, on_clock
 
 
 def converted(record: Record, model: HybridModel) -> Record:
@@ -145,7 +145,7 @@ def _on_clock(
     """The record with its schedule in other units, and all of its times."""
     every = np.concatenate([record.times, record.own_times])
     schedule, moved = _schedule(record.schedule, every, clock, amounts, inputs)
-    return record.with_times(schedule, moved[: len(record.times)], moved[len(record.times) :])
+    return on_clock(record, schedule, moved[: len(record.times)], moved[len(record.times) :])
 
 
 def _schedule(

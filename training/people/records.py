@@ -181,12 +181,6 @@ class Record:
             found[name] = (times, values)
         object.__setattr__(self, "changing", found)
 
-    def with_times(self, schedule: Schedule, times: np.ndarray, moved: np.ndarray) -> "Record":
-        """The same on another clock; `moved`: the times of `own_times` there."""
-        parts = np.split(moved, np.cumsum([len(self.occasions), *(len(t) for t, _ in self.changing.values())])[:-1])
-        changing = {name: (at, values) for at, (name, (_, values)) in zip(parts[1:], self.changing.items(), strict=True)}
-        return replace(self, schedule=schedule, times=times, occasions=tuple(parts[0].tolist()), changing=changing)
-
     @property
     def own_times(self) -> np.ndarray:
         """The times of occasions and of changes, one behind the other."""
@@ -212,7 +206,7 @@ class Record:
         if self.origin == 0.0:
             return self
         schedule, times = since(self.schedule, np.concatenate([self.times, self.own_times]), self.origin)
-        return self.with_times(schedule, times[: len(self.times)], times[len(self.times) :])
+        return on_clock(self, schedule, times[: len(self.times)], times[len(self.times) :])
 
     @property
     def began(self) -> str:
@@ -245,6 +239,13 @@ class Record:
                 f"record {self.id}: nothing was measured up to {time:g} since the {self.began}; ask for a later time"
             )
         return replace(self, values=values, lower=lower, upper=upper)
+
+
+def on_clock(record: Record, schedule: Schedule, times: np.ndarray, moved: np.ndarray) -> Record:
+    """The same on another clock; `moved`: the times of `Record.own_times` there."""
+    parts = np.split(moved, np.cumsum([len(record.occasions), *(len(t) for t, _ in record.changing.values())])[:-1])
+    changing = {name: (at, values) for at, (name, (_, values)) in zip(parts[1:], record.changing.items(), strict=True)}
+    return replace(record, schedule=schedule, times=times, occasions=tuple(parts[0].tolist()), changing=changing)
 
 
 def require_records(records: object, what: str) -> list[Record]:

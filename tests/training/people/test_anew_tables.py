@@ -172,3 +172,23 @@ def test_a_rate_that_a_model_finds_is_read_and_needs_a_model_for_it(tmp_path: Pa
     assert [(float(d.time), d.modelled) for d in record.schedule.doses] == [(0.0, modelled), (24.0, modelled)]
     with pytest.raises(ValueError, match=modelled):
         Cohort.of([record], oral_of())
+
+
+def test_a_steady_state_on_dates_with_two_channels_and_values_marked_missing(tmp_path: Path) -> None:
+    head = "ID,DATE,TIME,AMT,DV,EVID,CMT,II,SS,MDV\n"
+    path = tmp_path / "people.csv"
+    path.write_text(
+        head
+        + "1,2024-01-01,08:00,100,0,1,1,12,1,1\n"
+        + "1,2024-01-01,10:00,.,8,0,2,.,.,0\n"
+        + "1,2024-01-01,10:00,.,55,0,1,.,.,0\n"
+        + "1,2024-01-01,20:00,.,7,0,2,.,.,1\n"
+        + "1,2024-01-02,08:00,.,3,0,2,.,.,0\n"
+    )
+    units = {**UNITS, "concentration": "mg/L", "amount": "mg"}
+    (record,) = read_nonmem(path, units=units, channels={2: "concentration", 1: "amount"})
+    assert record.schedule.steady == (Steady("gut", 0.0, 100.0, 12.0),)
+    assert [(float(d.time), float(d.amount)) for d in record.schedule.doses] == [(0.0, 100.0)]
+    seen = {float(t): tuple(row) for t, row in zip(record.times, record.values, strict=True) if np.isfinite(row).any()}
+    assert set(seen) == {2.0, 24.0}  # a value marked missing is none
+    assert sorted(v for row in record.values for v in row if np.isfinite(v)) == [3.0, 8.0, 55.0]
