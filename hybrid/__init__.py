@@ -26,6 +26,7 @@ from hybrid.schedules.dose import Dose
 from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import Signal
 from hybrid.schedules.steady import Steady
+from hybrid.shift import Shift, ShiftReason
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationError, Solution, Solver, Torchdiffeq
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
@@ -62,6 +63,8 @@ __all__ = [
     "Schedule",
     "Segments",
     "SemilinearField",
+    "Shift",
+    "ShiftReason",
     "Signal",
     "SimulationError",
     "Solution",

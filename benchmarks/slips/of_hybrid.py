@@ -176,6 +176,9 @@ def rows() -> dict[str, Call]:
         "Mesh.parts": lambda: (Mesh(0.5, 0.1).parts, {"begin": np.array([0.0, 1.0]), "end": np.array([4.0, 2.0])}),
         "Prediction": lambda: (Prediction, {"mean": p.mean, "variance": p.variance, "times": p.times, "mask": p.mask,
                                             "channels": p.channels, "units": p.units, "ids": p.ids}),
+        "Shift": lambda: (hybrid.Shift, {"reasons": (), "looked": ("given",), "unknown": ""}),
+        "ShiftReason": lambda: (hybrid.ShiftReason, {
+            "look": "given", "sentence": "twice", "name": "gut", "value": 2.0, "limit": 1.0}),
         "Prediction.cdf": lambda: (p.cdf, {"y": w.y}),
         "Prediction.log_prob": lambda: (p.log_prob, {"y": w.y}),
         "Prediction.crps": lambda: (p.crps, {"y": w.y}),
