@@ -238,6 +238,18 @@ class Concentration(Observation):
         return said if self.molar_mass is None else {**said, "molar_mass": self.molar_mass}
 
 
+def require_held(observation: Observation, form: str, *, inputs: bool = False) -> None:
+    """Raise `ValueError` for an observation that reads what a form has no place for; `inputs`: whether it has one for these."""
+    beside = [f"the covariate {name}" for name in observation.covariates]
+    if observation.sees_inputs and not inputs:
+        beside.insert(0, "inputs")
+    if beside:
+        raise ValueError(
+            f"{form}: what this model measures depends on {' and '.join(beside)} beside states and θ, and this form has no place "
+            "for that; export it with an offset by a number or a θ, and add the rest to its y"
+        )
+
+
 def _require_joined(positions: tuple[int, ...], name: str) -> None:
     if not positions:
         raise ValueError(

@@ -7,12 +7,12 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from exchange.observed import require_held
 from exchange.program.lines import Lines
 from exchange.program.of_tape import of_tape
 from exchange.program.program import Program
 from exchange.program.tracing import Traced, exported
 from hybrid import HybridModel
+from hybrid.observation import require_held
 from learned import LayeredResidual, select
 from learned.of_theta import with_theta
 from physics.arguments import require_kind, require_number

@@ -11,10 +11,10 @@ from exchange.export import NOT_CERTIFIED, Export, Written, certified, claimed, 
 from exchange.files.archive import content_of
 from exchange.files.names import one_line
 from exchange.files.whole_file import whole_file
-from exchange.observed import require_held
 from exchange.sbml.checked import require_consistent
 from exchange.selection import TYPICAL, Selected, Selection, selected
 from hybrid import HybridModel
+from hybrid.observation import require_held
 from physics.arguments import require_flag, require_kind
 
 _UNSAID = (

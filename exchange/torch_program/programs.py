@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from exchange.observed import require_held
 from exchange.selection import Selected
 from exchange.torch_program.functions import Field, Jacobian, Observe, Person, Step, without_slope
 from hybrid import HybridModel
+from hybrid.observation import require_held
 from physics.arguments import require_choice
 from physics.glance import glance
 
