@@ -76,7 +76,9 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "hybrid.Concentration": {"state": _NAMED, "volume": _NAMED},
     "hybrid.Offset": {
         "by": dict.fromkeys(("in quotes", "a page", "words", "no words"), _LATER),
-        "inputs": {"words in it": _LATER, "an empty mapping": "the other parts are added"},
+        "inputs": {
+            "words in it": _LATER, "None in it": "that input as it is", "an empty mapping": "the other parts are added",
+        },
         "covariates": {"an empty mapping": "the other parts are added"},
     },
     "hybrid.Conditions": {"baseline": {"one column too many": _COUNT}},
