@@ -126,8 +126,11 @@ def test_occasions_and_covariates_that_change_are_kept_with_their_times(tmp_path
     cohort = Cohort.of([record], oral_of())  # reads no weight
     assert cohort.records[0].occasions == (0.0, 24.0)
     weighed = oral_of(covariates={"WT": (70.0, 20.0, "kg")})
-    with pytest.raises(ValueError, match="WT changes on the way, and this model reads one number"):
-        Cohort.of([record], weighed)
+    changes = Cohort.of([record], weighed).conditions.changes
+    assert changes is not None
+    assert changes.values["WT"].tolist() == [[70.0, 68.0]]
+    assert changes.times.tolist() == [[30.0]]
+    assert changes.reading.tolist() == [[0, 1]]  # at the time of a change, its new value
 
 
 @pytest.mark.parametrize(
