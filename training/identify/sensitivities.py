@@ -11,7 +11,6 @@ from hybrid import Exponential, HybridModel, Solver
 from hybrid.frames import frame_of
 from hybrid.solve.solver import require_solver
 from hybrid.threads import of_slopes, threads_by
-from learned import Correlated
 from physics.arguments import require_kind
 from physics.glance import Summary, glance
 from training.identify.design import Design, Sampled, sampled
@@ -89,11 +88,6 @@ def require_one(model: HybridModel, name: str, solver: Solver | None) -> None:
         raise ValueError(
             f"{name}: the model has {model.members} members, and each has parameters of its own; write "
             "learned.select(model, torch.tensor([0]))"
-        )
-    if isinstance(model.noise, Correlated):
-        raise ValueError(
-            f"{name}: errors of channels at one time are correlated (Correlated), and this information takes each to err by "
-            "itself; ask with the head that Correlated holds"
         )
     if model.process is not None:
         raise ValueError(

@@ -538,7 +538,7 @@ def test_compartments_by_name(tmp_path):
         ("ID,TIME,AMT,DV,II\n1,0,9,.,12\n1,4,.,5,.\n", "line 2: II is 12 and ADDL does not say.*--ignore II"),
         ("ID,TIME,AMT,DV,TAU\n1,0,9,.,12\n1,4,.,5,.\n", "line 2: TAU is 12 and ADDL does not say"),
         ("ID,TIME,AMT,DV,SS\n1,0,9,.,1\n1,4,.,5,.\n", "line 2: SS asks for a steady state"),
-        ("ID,TIME,AMT,DV,RATE\n1,0,9,.,-1\n1,4,.,5,.\n", "line 2: RATE is -1"),
+        ("ID,TIME,AMT,DV,RATE\n1,0,9,.,-3\n1,4,.,5,.\n", "line 2: RATE is -3"),
         ("ID,TIME,AMT,DV,CONT\n1,0,9,.,1\n1,4,.,5,0\n", "line 2: CONT is '1': a row that goes on"),
         ("ID,TIME,AMT,DV,RPT_\n1,0,9,.,0\n1,4,.,5,1\n", "line 3: RPT_ is '1'"),
         ("ID,TIME,AMT,DV,L1\n1,0,9,.,1\n1,4,.,5,2\n", "line 3: L1 is '2'"),
