@@ -25,6 +25,7 @@ include_patterns = [
     "examples/house.py",
     "examples/warfarin.py",
     "docs/gallery.py",
+    "docs/one_long_record.py",
     "docs/shelf.py",
 ]
 exclude_patterns = [".*", "runs", "build", "dist", "tests", "docs/site"]
