@@ -147,6 +147,7 @@ class Administered(Backbone):
         return self.within.hull(lower[:within], upper[:within])
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
+        require_shape(theta, "Administered: theta", ..., len(self.physical), write="model.theta(personal, covariates)")
         within = self.linearised
         u = theta.new_zeros(0) if within is None else within.u.to(theta)
         return self.start(theta, baseline, u)

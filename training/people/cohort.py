@@ -97,6 +97,8 @@ class Cohort:
         require_choice(self.censoring, ("m3", "m4", "m1"), "Cohort: censoring")
         if self.censoring == "m1":
             object.__setattr__(self, "limits", None)
+        if self.conditions.limited != (self.limits is not None):
+            object.__setattr__(self, "conditions", replace(self.conditions, limited=self.limits is not None))
         if self.limits is not None:
             require_shape(self.limits, "Cohort: limits", *self.y.shape, 2, write="Cohort.of(records, model)", like=self.y)
             if self.y.device.type == "cpu" and bool((self.censored & torch.isfinite(self.y)).any()):
