@@ -79,6 +79,8 @@ class Conditions:
         times: Tensor,  # (N, T)
     ) -> "Conditions":
         """The same people, cut otherwise, with their `turns`, and read at these times."""
+        require_kind(segments, Segments, "Conditions.recut: segments", "build_segments(…, turns=conditions.turns)")
+        require_shape(times, "Conditions.recut: times", self.size, "T", write="cohort.times")
         changes = None if self.changes is None else self.changes.read_at(times)
         return replace(self, segments=segments.to(self.baseline), changes=changes)
 
@@ -95,6 +97,7 @@ class Conditions:
         personal: Tensor,  # (M, N, d)
     ) -> tuple[Tensor, dict[str, Tensor]]:  # (M, N·P, d), each (N·P,)
         """Everyone's coordinates and covariates once for each of their P pieces, person after person; P = 1 without changes."""
+        require_shape(personal, "Conditions.by_piece: personal", "M", self.size, "d", write="torch.zeros(M, N, model.personal)")
         if self.changes is None:
             return personal, self.covariates
         P = self.changes.count

@@ -261,6 +261,9 @@ class Cohort:
     ) -> Tensor | None:  # (M, R·N)
         """The part of `nll` that is not Gaussian: of values between limits, and of M4's condition; None where there is none."""
         positive = self.censoring == "m4"
+        for what, value in (("mean", mean), ("variance", variance)):
+            shape = ("M", "R·N", *self.y.shape[1:])
+            require_shape(value, f"Cohort.limits_nll: {what}", *shape, write=f"rollout(…).{what}", like=self.y)
         if self.limits is None and not positive:
             return None
         y, limits = self._copies(mean)
@@ -385,7 +388,7 @@ def _require_start(
     for record, given in zip(records, baseline.to(typical), strict=True):
         if torch.isnan(given).any():
             try:
-                model.initial(typical[None, None], given[None])
+                model.initial(typical[None, None], given[None], *model.anybody)
             except ValueError as error:
                 raise ValueError(f"record {record.id}: {error}") from error
 

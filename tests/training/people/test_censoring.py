@@ -10,8 +10,8 @@ from scipy import stats
 
 from homeostat.gallery.opening import what_it_is
 from hybrid import Concentration, Dose, HybridModel, Schedule, predict, rollout
-from hybrid.filters import UKF, Followed, follow
 from hybrid.defaults import differentiating
+from hybrid.filters import UKF, Followed, follow
 from learned import AdditiveProportional, Constant, Zero
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import (
