@@ -71,7 +71,8 @@ class Shift:
     def __post_init__(self) -> None:
         for what, kind in (("reasons", ShiftReason), ("looked", str)):
             given = getattr(self, what)
-            if not isinstance(given, Iterable) or isinstance(given, str | Mapping) or not all(isinstance(one, kind) for one in given):
+            listed = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
+            if not listed or not all(isinstance(one, kind) for one in given):
                 raise ValueError(f"Shift: {what} is a list of {kind.__name__}, and is {quote(given)}; write ()")
             object.__setattr__(self, what, tuple(given))
         for look in self.looked:

@@ -291,7 +291,8 @@ def test_a_filter_refuses_measurements_of_which_limits_alone_are_known() -> None
         upper=np.array([[INF], [0.5]]),
     )  # fmt: skip
     limited = Cohort.of([record], own)
-    assert limited.conditions.limited and limited.people(torch.tensor([0])).conditions.limited
+    assert limited.conditions.limited
+    assert limited.people(torch.tensor([0])).conditions.limited
     filter = UKF(Followed.of(own, 1, floor={"gut": 1.0, "plasma": 1.0}))
     with pytest.raises(ValueError, match="limits alone are known"):
         follow(filter, limited.conditions, limited.y)
