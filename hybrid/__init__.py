@@ -18,6 +18,7 @@ from hybrid.laws.term import check_term
 from hybrid.log_observation import Log
 from hybrid.model import HybridModel
 from hybrid.observation import Concentration, Observation, States
+from hybrid.offset import Offset
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
 from hybrid.propagate import Moves, propagate, root, transition
@@ -31,7 +32,7 @@ from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationErro
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
-OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States, Log)
+OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States, Offset, Log)
 TERMS: tuple[type[Term], ...] = ()
 SOLVERS: tuple[type[Solver], ...] = (RungeKutta, Exponential, Torchdiffeq)
 
@@ -52,6 +53,7 @@ __all__ = [
     "Mesh",
     "Moves",
     "Observation",
+    "Offset",
     "Parts",
     "Paths",
     "Prediction",
