@@ -307,9 +307,9 @@ axes.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# One step ahead the errors are smaller, and hardly foretell each other. The shaking that is found is more than the
-# tanks had: what the network misses moves a level as well, and is taken for shaking. A filter that is told so trusts
-# the model no more than it should.
+# One step ahead the errors are smaller, and foretell each other far less; what is left at the first lags says that the
+# model misses something. The shaking that is found is more than the tanks had, for the same reason: what the network
+# misses moves a level too, and is taken for shaking.
 #
 # ## 7 · A proof
 #

@@ -112,7 +112,7 @@ def _person(bundle: Bundle, model: HybridModel, members: tuple[int, ...], person
         mesh=bundle.mesh,
     )
     theta, c = model.theta(personal, given.covariates), model.context(personal, given.covariates)
-    x0 = model.initial(theta, given.baseline, given.segments.u0[:, 0])
+    x0 = model.initial(theta, given.baseline, given.segments.u0[:, 0], given.covariates)
     begun = tuple(given.segments.u0[0, 0].tolist()), "the first level of the person whose parameters these are"
     return _found(model, (theta, c, x0, personal), known, who.baseline, members, (), begun)
 
@@ -129,11 +129,12 @@ def _typical(bundle: Bundle, model: HybridModel, members: tuple[int, ...], _: st
     begun = [0.0] * len(backbone.inputs), "0, for nobody says another"
     if linearised is not None:
         begun = linearised.u.tolist(), "the level that the mechanism is linearised at"  # what every start below is made with
+    u = torch.tensor([begun[0]], dtype=torch.float64)
     tried: list[tuple[Tensor, Callable[[Tensor], Tensor], tuple[str, ...]]] = [
-        (nothing, lambda given: model.initial(theta, given), ()),
+        (nothing, lambda given: model.initial(theta, given, u, covariates), ()),
         (
             middle,
-            lambda given: model.initial(theta, given),
+            lambda given: model.initial(theta, given, u, covariates),
             ("the typical person starts from the middle of what was measured of the bundle's people beforehand",),
         ),
     ]

@@ -18,6 +18,7 @@ from hybrid.laws.term import check_term
 from hybrid.log_observation import Log
 from hybrid.model import HybridModel
 from hybrid.observation import Concentration, Observation, States
+from hybrid.offset import Offset
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
 from hybrid.propagate import Moves, propagate, root, transition
@@ -25,12 +26,13 @@ from hybrid.schedules.dose import Dose
 from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import Signal
 from hybrid.schedules.steady import Steady
+from hybrid.shift import Shift, ShiftReason
 from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
 from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationError, Solution, Solver, Torchdiffeq
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 
 # a new member is one file and one word here: the contract tests and the bundle loader run over these tuples
-OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States, Log)
+OBSERVATIONS: tuple[type[Observation], ...] = (Concentration, States, Offset, Log)
 TERMS: tuple[type[Term], ...] = ()
 SOLVERS: tuple[type[Solver], ...] = (RungeKutta, Exponential, Torchdiffeq)
 
@@ -51,6 +53,7 @@ __all__ = [
     "Mesh",
     "Moves",
     "Observation",
+    "Offset",
     "Parts",
     "Paths",
     "Prediction",
@@ -60,6 +63,8 @@ __all__ = [
     "Schedule",
     "Segments",
     "SemilinearField",
+    "Shift",
+    "ShiftReason",
     "Signal",
     "SimulationError",
     "Solution",

@@ -1,11 +1,14 @@
 """What was measured before the first dose, by the states that a backbone starts from."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from hybrid.derivative import values_of
 from hybrid.log_observation import Log
 from hybrid.observation import JoinsBackbone, Observation
-from physics import Backbone
+from physics import Backbone, capture
 
 
 def by_state(
@@ -13,10 +16,20 @@ def by_state(
     observation: Observation,
     theta: Tensor,  # (M, N, q)
     baseline: Tensor,  # (N, p)
+    u: Tensor | None = None,  # (N, m)
+    covariates: Mapping[str, Tensor] | None = None,  # each (N,)
 ) -> Tensor:  # (M|1, N, p') what `Backbone.initial` reads
-    """The baseline by the states that it was measured of, in the backbone's units, instead of by the channels' order."""
+    """The baseline by the states that it was measured of, in the backbone's units, instead of by the channels' order, and without
+    the observation's offset.
+
+    Errors: `ValueError` for inputs or covariates that the offset reads, left out where something was measured.
+    """
     if isinstance(observation, Log):  # what sets the start was measured as a logarithm too
-        return by_state(backbone, observation.within, theta, baseline.exp())
+        return by_state(backbone, observation.within, theta, baseline.exp(), u, covariates)
+    lacks = (observation.sees_inputs and u is None) or bool(observation.covariates and covariates is None)
+    if not (lacks and not capture.capturing() and bool(torch.isnan(values_of(baseline)).all())):
+        beside = observation.offset(theta, None if u is None else u[..., None, :], covariates)
+        baseline = baseline if beside is None else baseline - beside[..., 0, :]
     if not isinstance(observation, JoinsBackbone):
         return baseline
     measured, names = observation.measured, [p.name for p in backbone.physical]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hybrid.observation import Observation
 from hybrid.terms import BoundTerm, Term
 from learned import Joint, NoiseHead, ProcessNoise, Residual
-from physics import Backbone, Population
+from physics import Administered, Backbone, Population
 from physics.arguments import quote, require_kind, require_number, require_text
 from physics.units import factor, require
 
@@ -93,6 +93,26 @@ def require_rates(terms: Iterable[Term], typical: Tensor, joint: Joint) -> None:
             raise ValueError(
                 f"{type(term).__name__}: its rate is {quote(rate)} for x of shape (1, 1, {n}), and a rate of that shape and of "
                 f"{x.dtype} is needed; write torch.stack([…], -1) of a rate for each of {', '.join(joint.states)}"
+            )
+
+
+def require_read(backbone: Backbone, observation: Observation, typical: Tensor, others: bool) -> None:
+    """Raise `ValueError` where a θ that is there to be observed is read by nobody; `others`: whether other parts read θ too."""
+    names = backbone.observed_names if isinstance(backbone, Administered) else ()
+    if not names or others:
+        return
+    theta = typical.clone().requires_grad_()
+    x, u = typical.new_ones(1, 1, 1, len(backbone.states)), typical.new_ones(1, 1, 1, len(backbone.inputs))
+    covariates = dict.fromkeys(observation.covariates, typical.new_ones(1))
+    with torch.enable_grad():
+        y = observation.seen(x, theta, u, covariates).sum()
+    slope = torch.autograd.grad(y, theta, allow_unused=True)[0] if y.requires_grad else None
+    places = [p.name for p in backbone.physical]
+    for name in names:
+        if slope is None or float(slope[..., places.index(name)].detach().abs()) == 0.0:
+            raise ValueError(
+                f"HybridModel: {name} is there to be observed, and the observation does not read it; write "
+                f"Offset({type(observation).__name__}(…), {name!r}), or leave it out of Administered(…, observed=…)"
             )
 
 

@@ -1,5 +1,6 @@
 """Measurements whose errors are log-normal: the logarithm of what another observation shows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class Log(Observation):
         self.within, self.least, self.linear = within, float(least), False
         self.channels = tuple(f"log({name})" for name in within.channels)
         self.units = tuple("1" for _ in within.channels)
+        self.sees_inputs, self.covariates = within.sees_inputs, dict(within.covariates)
         if isinstance(within, JoinsBackbone):
             self.measured = within.measured
 
@@ -45,7 +47,12 @@ class Log(Observation):
         return Log(self.within.joined(backbone) if isinstance(self.within, JoinsBackbone) else self.within, self.least)
 
     def mean(self, x: Tensor, theta: Tensor) -> Tensor:
-        y = self.within.mean(x, theta)
+        return self.seen(x, theta)
+
+    def seen(
+        self, x: Tensor, theta: Tensor, u: Tensor | None = None, covariates: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        y = self.within.seen(x, theta, u, covariates)
         return torch.log(torch.clamp(y, min=self.least))
 
     def config(self) -> dict[str, Any]:

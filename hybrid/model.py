@@ -17,6 +17,7 @@ from hybrid.joining import (
     require_parameters,
     require_parts,
     require_rates,
+    require_read,
     require_sizes,
     require_terms,
     require_units,
@@ -94,6 +95,7 @@ class HybridModel(nn.Module):
         self.process = process
         require_sizes(joint, self.residual, noise, process)
         self.terms = nn.ModuleList(require_terms(known))
+        require_read(self.backbone, self.observation, self.typical, bool(self.known) or self.residual.sees_theta)
         if self.known:
             require_rates(self.known, self.typical, joint)
         self.uses  # noqa: B018, a covariate in two units is found here
@@ -167,15 +169,16 @@ class HybridModel(nn.Module):
 
         Errors: `ValueError` for one that two parts read in units that differ.
         """
-        found = dict(self.covariate_units)
-        for name, unit in self.population.covariates.items():
-            before = found.get(name)
-            if before is not None and unit is not None and factor(before, unit, f"HybridModel: the covariate {name}") != 1:
-                raise ValueError(
-                    f"HybridModel: the covariate {name} is read in {before} by the residual and in {unit} by the population; "
-                    "state both in one unit"
-                )
-            found[name] = unit or before
+        found, by = dict(self.covariate_units), dict.fromkeys(self.covariate_units, "residual")
+        for part, read in (("population", self.population.covariates), ("observation", self.observation.covariates)):
+            for name, unit in read.items():
+                before = found.get(name)
+                if before is not None and unit is not None and factor(before, unit, f"HybridModel: the covariate {name}") != 1:
+                    raise ValueError(
+                        f"HybridModel: the covariate {name} is read in {before} by the {by[name]} and in {unit} by the {part}; "
+                        "state both in one unit"
+                    )
+                found[name], by[name] = unit or before, by[name] if before is not None else part
         return found
 
     @property
@@ -241,18 +244,29 @@ class HybridModel(nn.Module):
         """
         typical = self.typical
         each = torch.eye(len(self.observation.channels), dtype=self.dtype, device=self.device)
+        u, c = self.anybody
         with torch.no_grad():
-            ones, *twos = (self.initial(typical, 1.0 + given) for given in (0.0 * each[:1], *each[:, None]))
+            ones, *twos = (self.initial(typical, 1.0 + given, u, c) for given in (0.0 * each[:1], *each[:, None]))
         return tuple(not torch.equal(ones, other) for other in twos)
+
+    @property
+    def anybody(self) -> tuple[Tensor | None, dict[str, Tensor]]:  # (1, m), each (1,)
+        """Inputs and covariates as the observation reads them, of nobody in particular: None and {} where it reads none."""
+        typical, within, u = self.typical, linearised_of(self.backbone), None
+        if self.observation.sees_inputs:
+            u = typical.new_zeros(1, len(self.backbone.inputs)) if within is None else within.u.to(typical)[None]
+        return u, dict.fromkeys(self.observation.covariates, typical.new_ones(1))
 
     def initial(
         self,
         theta: Tensor,  # (M, N, q)
         baseline: Tensor,  # (N, p), NaN where nothing was measured
         inputs: Tensor | None = None,  # (N, m), those at the start
+        covariates: Mapping[str, Tensor] | None = None,  # each (N,)
     ) -> Tensor:  # (M, N, n)
         """The state in which each record starts: what the backbone says, or the equilibrium of a mechanism at everyone's own θ
-        and `inputs` (those that it is linearised at, where they are left out).
+        and `inputs` (those that it is linearised at, where they are left out). What the observation adds to what the states show
+        is taken off the baseline first; `inputs` and `covariates` are needed where it reads them, and something was measured.
 
         Errors: `ValueError` for shapes that do not fit, and for someone whose mechanism has no equilibrium, or several.
         """
@@ -263,9 +277,10 @@ class HybridModel(nn.Module):
             raise ValueError(
                 f"HybridModel.initial: baseline is of {baseline.shape[-2]} people, theta of {theta.shape[1]}; give both for all"
             )
-        given = by_state(self.backbone, self.observation, theta, baseline)
-        if inputs is not None and isinstance(self.backbone, Administered | LinearisedBackbone):
+        if inputs is not None:
             require_shape(inputs, "HybridModel.initial: inputs", ..., len(self.backbone.inputs), write="segments.u0[:, 0]")
+        given = by_state(self.backbone, self.observation, theta, baseline, inputs, covariates)
+        if inputs is not None and isinstance(self.backbone, Administered | LinearisedBackbone):
             x0 = self.backbone.start(theta, given, inputs)
         else:
             x0 = self.backbone.initial(theta, given)

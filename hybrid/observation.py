@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -15,15 +16,19 @@ from physics.units import convert, factor, over, require
 
 
 class Observation(nn.Module, ABC):
-    """The mean of the measured channels, y = h(x, θ).
+    """The mean of the measured channels, y = h(x, θ), and what inputs and covariates add to it.
 
-    Attributes: `channels` and `units`, names and UCUM codes (p,); `linear`, whether h is linear in x.
+    Attributes: `channels` and `units`, names and UCUM codes (p,); `linear`, whether h is linear in x, but for h at x = 0;
+    `sees_inputs`, whether it reads the inputs of its time, and `covariates` that it reads, each with its UCUM code, or None where
+    nobody said it: neither, but where a member says so, which then overrides `seen`.
     Law: linear where it says so.
     """
 
     channels: tuple[str, ...]
     units: tuple[str, ...]
     linear: bool
+    sees_inputs: bool = False
+    covariates: Mapping[str, str | None] = MappingProxyType({})
 
     __repr__, _repr_html_ = glance(built_with)
 
@@ -33,7 +38,26 @@ class Observation(nn.Module, ABC):
         x: Tensor,  # (M, N, T, n)
         theta: Tensor,  # (M, N, q)
     ) -> Tensor:  # (M, N, T, p)
-        """h(x, θ)."""
+        """h(x, θ), where nothing else is read."""
+
+    def seen(
+        self,
+        x: Tensor,  # (M, N, T, n)
+        theta: Tensor,  # (M, N, q)
+        u: Tensor | None = None,  # (1, N, T, m)
+        covariates: Mapping[str, Tensor] | None = None,  # each (N,)
+    ) -> Tensor:  # (M, N, T, p)
+        """What is measured of people with these inputs at these times, and these covariates."""
+        return self.mean(x, theta)
+
+    def offset(
+        self,
+        theta: Tensor,  # (M, N, q)
+        u: Tensor | None = None,  # (1, N, T, m)
+        covariates: Mapping[str, Tensor] | None = None,  # each (N,)
+    ) -> Tensor | None:  # (M|1, N|1, T|1, p)
+        """What is measured beside what the states of `measured` show; None: nothing. A baseline without it is of these."""
+        return None
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -212,6 +236,18 @@ class Concentration(Observation):
     def config(self) -> dict[str, Any]:
         said = {"state": self.state, "volume": self.volume, "channel": self.channels[0], "unit": self.units[0]}
         return said if self.molar_mass is None else {**said, "molar_mass": self.molar_mass}
+
+
+def require_held(observation: Observation, form: str, *, inputs: bool = False) -> None:
+    """Raise `ValueError` for an observation that reads what a form has no place for; `inputs`: whether it has one for these."""
+    beside = [f"the covariate {name}" for name in observation.covariates]
+    if observation.sees_inputs and not inputs:
+        beside.insert(0, "inputs")
+    if beside:
+        raise ValueError(
+            f"{form}: what this model measures depends on {' and '.join(beside)} beside states and θ, and this form has no place "
+            "for that; export it with an offset by a number or a θ, and add the rest to its y"
+        )
 
 
 def _require_joined(positions: tuple[int, ...], name: str) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hybrid.mixture import blocks, mixture_cdf, mixture_crossing, mixture_crps, mixture_log_prob, mixture_quantile
 from hybrid.prediction_tables import dataset, long_frame, summary
+from hybrid.shift import Shift, require_shift
 from physics.arguments import (
     quote,
     require_choice,
@@ -52,6 +53,7 @@ class Prediction:
       time_unit a UCUM code, None where nobody said it; it is shown and handed on
       correlation  (M, N, p, p) of the measurement errors of one time, None where channels are independent: `sample` alone
                 reads it, everything else is of one channel at one time
+      shift     (N,) whether each person looks like those of the training, None where nobody asked; nothing is computed of it
 
     Everything computed is (N, T, p) in float64, NaN at padding and where an observation handed in is NaN (missing). What
     padding holds is never looked at.
@@ -70,6 +72,7 @@ class Prediction:
     ids: tuple[str, ...] | None = None
     time_unit: str | None = None
     correlation: Tensor | None = None
+    shift: tuple[Shift, ...] | None = None
 
     __repr__, _repr_html_ = glance(summary)
 
@@ -94,6 +97,7 @@ class Prediction:
                 "cause: write mean[:, None]; a variance shared by members or draws: variance.expand_as(mean)."
             )
         object.__setattr__(self, "ids", require_ids(self.ids, self.mean.shape[2], "Prediction: ids"))
+        object.__setattr__(self, "shift", require_shift(self.shift, self.mean.shape[2], "Prediction: shift"))
         if self.times.shape != self.mean.shape[2:4] or self.mask.shape != self.mean.shape[2:4]:
             raise ValueError(
                 f"times has shape {tuple(self.times.shape)} and mask {tuple(self.mask.shape)}; both need (people, times) = "
@@ -280,7 +284,8 @@ class Prediction:
 
         Columns: person (id, or position), time with its unit (None where nobody said it), channel and unit; in that unit mean and
         sd of the mixture, the parts of sd² as aleatoric_sd, epistemic_sd and personal_sd, and lower and upper, the ends of the
-        central interval that holds `level`.
+        central interval that holds `level`; and, where it was asked, shift: True where the person does not look like the
+        training.
         """
         lower, upper = self.interval(level)
         parts = {f"{name}_sd": getattr(self, name).sqrt() for name in ("aleatoric", "epistemic", "personal")}
@@ -311,8 +316,10 @@ class Prediction:
         mean, variance = self.mean[:, :, i], self.variance[:, :, i]
         ids = None if self.ids is None else tuple(self.ids[k] for k in i.tolist())
         correlation = None if self.correlation is None else self.correlation[:, i]
+        shift = None if self.shift is None else tuple(self.shift[k] for k in i.tolist())
+        times, mask = self.times[i], self.mask[i]
         return replace(
-            self, mean=mean, variance=variance, times=self.times[i], mask=self.mask[i], ids=ids, correlation=correlation
+            self, mean=mean, variance=variance, times=times, mask=mask, ids=ids, correlation=correlation, shift=shift
         )
 
     def during(self, start: float, end: float) -> "Prediction":

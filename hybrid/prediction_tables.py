@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid.frames import dataset_of, frame_of
+from hybrid.shift import Shift, shift_in_words
 from physics.glance import Summary, with_units
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Mixture(Protocol):
     def ids(self) -> tuple[str, ...] | None: ...
     @property
     def time_unit(self) -> str | None: ...
+    @property
+    def shift(self) -> tuple[Shift, ...] | None: ...  # (N,)
 
 
 def summary(prediction: Mixture) -> Summary:
@@ -47,6 +50,7 @@ def summary(prediction: Mixture) -> Summary:
         ("people", prediction.ids or N),
         ("times", f"at most {T} for each, to {end}"),
         ("mean", prediction.mean),
+        ("like the training", shift_in_words(prediction.shift)),
         ("variance", "the same; .point, .total = .aleatoric + .epistemic + .personal, .interval(0.9), .to_frame()"),
     ]
 
@@ -66,6 +70,8 @@ def long_frame(
     }
     for name, value in values.items():
         columns[name] = _array(value)[person, time, channel] if isinstance(value, Tensor) else [float(value)] * len(person)
+    if prediction.shift is not None:
+        columns["shift"] = np.array([one.flagged for one in prediction.shift], dtype=object)[person]
     return frame_of(columns, "Prediction.to_frame")
 
 
@@ -85,6 +91,12 @@ def dataset(prediction: Mixture) -> "Dataset":
         "unit": (("channel",), list(prediction.units), {}),
         "when": (("person", "time"), np.where(real, when, np.nan), clock),
     }
+    if prediction.shift is not None:
+        coords["shift"] = (
+            ("person",),
+            [one.sentence() for one in prediction.shift],
+            {"long_name": "whether the person looks like those of the training"},
+        )
     if N and bool(real.all()) and bool((when == when[:1]).all()):
         coords["time"] = (("time",), when[0], clock)
     variables: dict[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]] = {

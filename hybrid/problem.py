@@ -3,8 +3,8 @@
 Whoever simulates opens it here: one record, a cohort, windows of long records, whole paths under process noise.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Problem:
 
     `theta` (M|1, N, q) · `context` c (M|1, N, r); where `changes` says that people's θ changes on the way, both have one axis
     more, of their P pieces: (M|1, N, P, q) and (M|1, N, P, r) · `start` (M, N, n), before what arrives at that moment
-    · `covariance` (M, N, n, n), None where the start is known.
+    · `covariance` (M, N, n, n), None where the start is known · `covariates`, each (N,) or (N, P), as the observation reads them.
     """
 
     model: HybridModel
@@ -41,6 +41,7 @@ class Problem:
     start: Tensor
     covariance: Tensor | None = None
     changes: Changes | None = None
+    covariates: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -61,9 +62,14 @@ class Problem:
         changes = conditions.changes
         if changes is not None:
             theta, context = (v.unflatten(1, (conditions.size, changes.count)) for v in (theta, context))
+        # one number for all, where it is one, as one for each
+        known = {name: v.expand(own.shape[1]) for name, v in covariates.items()}
+        if changes is not None:
+            known = {name: v.unflatten(0, (conditions.size, changes.count)) for name, v in known.items()}
         first = theta if changes is None else theta[:, :, 0]
         if start is None:
-            x, S = model.initial(first, conditions.baseline, conditions.segments.u0[:, 0]), None
+            begun = {k: v if changes is None else v[:, 0] for k, v in known.items()}
+            x, S = model.initial(first, conditions.baseline, conditions.segments.u0[:, 0], begun), None
         else:
             x, S = starting(start, len(model.backbone.states), conditions.size, name, first)
         M = max(model.members, theta.shape[0], x.shape[0], 1 if S is None else S.shape[0])
@@ -82,7 +88,7 @@ class Problem:
                     "ask for one member at a time, learned.select(model, torch.tensor([m]))"
                 )
             segments = delivered(segments, model.delivery, theta[0].expand(conditions.size, -1))
-        return Problem(model, segments, theta, context, x, S, changes)
+        return Problem(model, segments, theta, context, x, S, changes, known)
 
     def field(self, segments: Segments | None = None) -> SemilinearField:
         """The right-hand side, on these segments or on the same records cut otherwise."""
@@ -104,13 +110,15 @@ class Problem:
         inputs: Tensor,  # (1, N, T, m)
     ) -> tuple[Tensor, Tensor]:  # (M, N, T, p) twice
         """Mean and variance of a measurement in each state, by its noise alone."""
+        observation, theta = self.model.observation, self.theta
         if self.changes is None:
-            mean = self.model.observation.mean(states, self.theta)
-        else:  # every reading as a person of its own, with the θ of its time
-            M, N, T, n = states.shape
-            index = self.changes.reading[None, :, :, None].expand(len(self.theta), -1, -1, self.theta.shape[-1])
-            theta = self.theta.gather(2, index).flatten(1, 2)
-            mean = self.model.observation.mean(states.reshape(M, N * T, 1, n), theta).reshape(M, N, T, -1)
+            mean = observation.seen(states, theta, inputs, self.covariates)
+        else:  # every reading as a person of its own, with the θ and the covariates of its time
+            (M, N, T, n), reading = states.shape, self.changes.reading
+            theta = theta.gather(2, reading[None, :, :, None].expand(len(theta), -1, -1, theta.shape[-1])).flatten(1, 2)
+            covariates = {name: v.gather(1, reading).flatten() for name, v in self.covariates.items()}
+            u = inputs.reshape(len(inputs), N * T, 1, inputs.shape[-1])
+            mean = observation.seen(states.reshape(M, N * T, 1, n), theta, u, covariates).reshape(M, N, T, -1)
         return mean, self.model.noise.variance(mean, states, inputs)
 
 

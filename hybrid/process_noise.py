@@ -135,8 +135,9 @@ def _for_each_path(problem: Problem, everyone: Tensor) -> Problem:
     start, covariance = problem.start[:, everyone], problem.covariance
     theta, c = (v[:, everyone] for v in (problem.theta, problem.context))
     S = None if covariance is None else covariance[:, everyone]
+    each = {name: v[everyone] for name, v in problem.covariates.items()}
     changes = None if problem.changes is None else problem.changes.people(everyone)
-    return Problem(problem.model, problem.segments.people(everyone), theta, c, start, S, changes)
+    return Problem(problem.model, problem.segments.people(everyone), theta, c, start, S, changes, each)
 
 
 def read_boundaries(segments: Segments) -> Segments:
@@ -203,7 +204,8 @@ def process_variance(
         F, Q = step(begin, seen, u0, torch.lerp(u0, u1, part[..., None]), part * segments.dt.gather(1, index))
         at = F @ boundary.gather(2, index[None, :, :, None, None].expand(M, -1, -1, n, n)) @ F.mT + Q
 
-    H = slope_of(lambda x: model.observation.mean(x, problem.theta), seen)  # (M, N, T, p, n)
+    inputs, observation = segments.read_inputs(), model.observation
+    H = slope_of(lambda x: observation.seen(x, problem.theta, inputs, problem.covariates), seen)  # (M, N, T, p, n)
     variance = ((H @ at) * H).sum(-1).clamp(min=0.0)
     return states, torch.where(lost, torch.nan, variance)
 

@@ -1,6 +1,6 @@
 """What is given, as parameters of the person: lag, bioavailability, how long or how fast it runs in, and the first amounts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -58,11 +58,13 @@ class Administered(Backbone):
     - `lag`, by the states that doses go into: T, in the backbone's time unit · `fraction`: F, without a unit (bioavailability; it
       may be above 1 where it is relative to another form) · `duration` · `rate`, in the state's unit per time.
     - `initial`, by state: the amount there at the start, in the state's unit, in place of what the backbone says.
+    - `observed`: parameters of the person that neither the backbone nor a dose reads, and the observation does, as an offset E0
+      (`hybrid.Offset`), in units that the observation checks. A model whose observation does not read one is refused.
     - `start`: "backbone", everything else begins as the backbone within says, from what was measured at or before the start;
       "empty", at 0. What does not set the start is scored like any other value (`HybridModel.starts_from`).
     One parameter may stand at several states, written the same at each.
-    `physical` is that of the backbone within, then these, kind by kind in the order given. `matrices` and `hull` do not read
-    them: what is proved of all within holds for every one of their values.
+    `physical` is that of the backbone within, then these, kind by kind in the order given, those observed last.
+    `matrices` and `hull` do not read them: what is proved of all within holds for every one of their values.
     Errors: `ValueError` for states that there are none of, units that are not those said above, a parameter that may be
     negative, two parameters of one name, `duration` and `rate` of one state, and a backbone that is one of these already.
     Law: with lag 0, fraction 1 and no amount of its own at the start it is the backbone within.
@@ -78,6 +80,7 @@ class Administered(Backbone):
         duration: Given | None = None,
         rate: Given | None = None,
         initial: Given | None = None,
+        observed: Sequence[Parameter | Mapping[str, Any]] = (),
         start: Literal["backbone", "empty"] = "backbone",
     ) -> None:
         super().__init__()
@@ -103,7 +106,9 @@ class Administered(Backbone):
                 f"Administered: {both[0]} has a duration and a rate, and one follows from the other; leave one of them out"
             )
         own: dict[str, Parameter] = {}
-        for one in (p for by_state in self._given.values() for p in by_state.values()):
+        self._observed = _of_observation(observed)
+        self.observed_names = tuple(p.name for p in self._observed)
+        for one in (*(p for by_state in self._given.values() for p in by_state.values()), *self._observed):
             if any(one.name == p.name for p in within.physical) or own.get(one.name, one) != one:
                 raise ValueError(f"Administered: there are two parameters {quote(one.name)} that differ; call one otherwise")
             own[one.name] = one
@@ -147,6 +152,7 @@ class Administered(Backbone):
         return self.within.hull(lower[:within], upper[:within])
 
     def initial(self, theta: Tensor, baseline: Tensor) -> Tensor:
+        self._inner(theta)  # which says what is wrong with it
         within = self.linearised
         u = theta.new_zeros(0) if within is None else within.u.to(theta)
         return self.start(theta, baseline, u)
@@ -181,11 +187,12 @@ class Administered(Backbone):
 
     def around(self, backbone: Backbone) -> "Administered":
         """The same of another backbone, which has the same states: of other typical values, for example."""
-        return Administered(backbone, **self._given, start=self.start_with)
+        return Administered(backbone, **self._given, observed=self._observed, start=self.start_with)
 
     def config(self) -> dict[str, Any]:
         given = {kind: {s: asdict(p) for s, p in by_state.items()} for kind, by_state in self._given.items()}
-        return {"backbone": self._within, **given, "start": self.start_with}
+        observed = [asdict(p) for p in self._observed]
+        return {"backbone": self._within, **given, "observed": observed, "start": self.start_with}
 
 
 def _named(said: Mapping[str, Any]) -> Backbone:
@@ -245,6 +252,24 @@ def _parameters(kind: str, given: object, within: Backbone) -> dict[str, Paramet
             )
         found[str(state)] = one
     return found
+
+
+def _of_observation(observed: object) -> tuple[Parameter, ...]:
+    """The parameters that the observation alone reads."""
+    write = 'observed=(Parameter("E0", "mg/L", …),)'
+    if isinstance(observed, Mapping | str) or not isinstance(observed, Sequence):
+        raise ValueError(f"Administered: observed is a sequence of parameters, and is {quote(observed)}; write {write}")
+    found = list[Parameter]()
+    for one in observed:
+        require_kind(one, (Parameter, Mapping), "Administered: each of observed", write)
+        try:
+            found.append(one if isinstance(one, Parameter) else Parameter(**one))
+        except TypeError as error:
+            raise ValueError(f"Administered: observed has {quote(one)}; write {write}") from error
+    names = [p.name for p in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Administered: observed names {', '.join(names)}, one of them twice; give each once")
+    return tuple(found)
 
 
 def _widened(within: LinearisedBackbone, own: tuple[Parameter, ...]) -> LinearisedBackbone:

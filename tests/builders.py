@@ -19,6 +19,7 @@ from hybrid import (
     Log,
     Mesh,
     Observation,
+    Offset,
     RungeKutta,
     Schedule,
     Solver,
@@ -206,6 +207,7 @@ OBSERVATION_BUILDERS: Mapping[str, Callable[[], Observation]] = {  # of `OneComp
     "concentration by position": lambda: Concentration(1, 2),
     "concentration in another unit": lambda: Concentration("plasma", "V", unit="ug/mL"),
     "states": lambda: States(("plasma", "gut")),
+    "concentration and an offset": lambda: Offset(Concentration("plasma", "V"), 0.4),
     "states in other units": lambda: States((1, 0), ("p", "g"), ("g", "mg")),
 }
 

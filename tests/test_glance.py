@@ -25,6 +25,7 @@ import training
 import training.diagnostics as diagnostics
 import training.identify as identify
 import training.inference as inference
+import training.shift as shift
 import training.trust as trust
 import training.trust.recalibration as recalibration
 import twin.log as log
@@ -50,7 +51,7 @@ from training.people import Ohashi
 PACKAGES = (
     "hybrid.filters",
     *("physics", "learned", "hybrid", "stability", "training", "training.people", "training.trust"),
-    *("training.trust.recalibration", "training.diagnostics", "training.inference", "training.identify"),
+    *("training.trust.recalibration", "training.diagnostics", "training.inference", "training.identify", "training.shift"),
     *("exchange", "twin", "twin.log"),
     "homeostat.pictures",
 )
@@ -189,6 +190,9 @@ def of_few() -> Iterator[Any]:
     drawn = diagnostics.simulated_cohorts(w.model, w.cohort, 20, generator())
     yield from (drawn, diagnostics.npde(drawn, generator()), diagnostics.predictive_check(drawn))
     yield from (diagnostics.residuals(w.model, w.cohort, w.known), diagnostics.fitted_curves(w.model, w.cohort, w.known))
+    yield from (shift.Reference.of(w.model, w.cohort, w.known), hybrid.Shift())
+    yield hybrid.ShiftReason("given", "twice", "gut", 2.0, 1.0)
+    yield shift.update(outcome, generator=generator(), repeats=1)
     yield diagnostics.eta_against_covariates(w.model, w.cohort, w.known, generator=generator(), permutations=9)
     yield from (recalibration.Scaling.fit(outcome), recalibration.CrossScaling.fit(outcome, folds=2, generator=generator()))
     yield from (adaptive, recalibration.SplitConformal.fit(outcome, horizons=None))

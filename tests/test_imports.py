@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BELOW_HYBRID = {"physics", "learned"}
 BELOW_TRAINING = BELOW_HYBRID | {"hybrid", "stability"}
-BELOW_EXCHANGE = BELOW_TRAINING | {"training.people", "training.trust"}
+BELOW_EXCHANGE = BELOW_TRAINING | {"training.people", "training.trust", "training.shift"}
 BELOW_TWIN = BELOW_EXCHANGE | {"exchange"}
 BELOW_HOMEOSTAT = BELOW_TRAINING | {"training", "exchange", "twin"}
 # what works for the commands, and knows neither them nor the program
@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "training.people": BELOW_HYBRID | {"hybrid"},
     "training.trust": BELOW_HYBRID | {"hybrid"},
     "training.diagnostics": BELOW_HYBRID | {"hybrid", "training.people", "training.trust"},
+    "training.shift": BELOW_HYBRID | {"hybrid", "training.people", "training.trust"},
     "exchange": BELOW_EXCHANGE,
     "exchange.files": {"physics"},
     # what is written of a bundle asks the bundle, which knows nothing of it
@@ -186,8 +187,8 @@ DOORS = {
     "stability.claims": ({"torch", "cvxpy", "clarabel", "stability.search"}, ("stability",)),
     "training.people": ({"cvxpy", "clarabel"}, ("training.people",)),
     "training.trust": ({"cvxpy", "clarabel"}, ("training.trust",)),
-    "exchange": ({"cvxpy", "clarabel"}, ("training.people", "training.trust")),
-    "twin": ({"cvxpy", "clarabel"}, ("training.people", "training.trust")),
+    "exchange": ({"cvxpy", "clarabel"}, ("training.people", "training.shift", "training.trust")),
+    "twin": ({"cvxpy", "clarabel"}, ("training.people", "training.shift", "training.trust")),
     "training": ({"cvxpy"}, ("training",)),
 }
 

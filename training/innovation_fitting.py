@@ -362,7 +362,7 @@ class Innovations:
         assert track.mean is not None  # it was kept
         theta, context = model.theta(personal, people.covariates), model.context(personal, people.covariates)
         states, inputs = track.mean[:, here, :, : people.states], segments.read_inputs()
-        mean = model.observation.mean(states, theta)
+        mean = model.observation.seen(states, theta, inputs, people.covariates)
         infused = segments.read_rates() if segments.infused else None
         return Rollout(theta, context, states, inputs, mean, model.noise.variance(mean, states, inputs), infused=infused)
 

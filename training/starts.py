@@ -78,6 +78,15 @@ def starting_values(
     for parameter, by in (powers or {}).items():
         require_kind(by, Mapping, f"starting_values: the powers of {parameter}", '{"V": {"WT": (70.0, 1.0, "kg")}}')
     typical = {p.name: p.typical for p in backbone.physical}
+    if isinstance(backbone, Administered) and backbone.observed_names:
+        beside = ", ".join(backbone.observed_names)
+        return Start(
+            backbone,
+            typical,
+            0,
+            f"The fit starts at the typical values: what is measured holds {beside} beside what doses make, and no start from "
+            "data is known for that.",
+        )
     if isinstance(backbone, Administered) and isinstance(backbone.within, OneCompartmentOral):
         inner = {p.name for p in backbone.within.physical}
         found = starting_values(records, backbone.within, {name: by for name, by in (powers or {}).items() if name in inner})

@@ -108,7 +108,7 @@ class Ahead:
             head = self.filtering.model.noise
             return head.variance(y[:, :, None], belief.x[:, :, None], inputs[None, :, None])[:, :, 0]
 
-        predicted, odd, even = halves(seen(filter.people, points(belief.mean, belief.root)))
+        predicted, odd, even = halves(seen(filter.people, points(belief.mean, belief.root), inputs[None, :, None]))
         noise = measuring(predicted)
         least = measuring(predicted.clamp(min=0.0)) if bool((predicted < 0.0).any()) else noise
         variance = odd.square().sum(-1) + even.square().sum(-1) + noise

@@ -35,13 +35,14 @@ RESULTS = {
         *("Bootstrap", "LikelihoodRatio", "NewtonStep", "ObjectiveValue", "ParameterRow", "ParameterTable", "Shrinkage"),
         "StandardErrors",
     ),
+    "training.shift": ("Reference", "Update"),
     "training.identify": ("Comparison", "Information", "Optima", "Sensitivities"),
     "training.trust.recalibration": (
         *("AdaptiveConformal", "CrossScaling", "Followed", "IsotonicEvents", "Scaling", "SplitConformal"),
     ),
 }
 MODULES = (
-    *(*PACKAGES, "hybrid.filters", "training.diagnostics", "training.inference", "training.identify"),
+    *(*PACKAGES, "hybrid.filters", "training.diagnostics", "training.inference", "training.identify", "training.shift"),
     "training.trust.recalibration",
 )
 

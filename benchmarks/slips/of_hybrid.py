@@ -75,6 +75,9 @@ def rows() -> dict[str, Call]:
     dose = Dose("gut", 0.0, 320.0)
     states, amount = States([0], ["y"], ["mg"]), Concentration("plasma", "V").joined(w.backbone)
     seen = {"x": torch.full((1, 4, 3, 2), 10.0, dtype=D), "theta": theta}
+    beside = hybrid.Offset(amount, 0.5).joined(w.backbone)
+    weighed = hybrid.Offset(amount, covariates={"WT": (0.1, "kg")}).joined(w.backbone)
+    known = {"u": torch.zeros(1, 4, 3, 0, dtype=D), "covariates": {"WT": torch.full((4,), 70.0, dtype=D)}}
     failure = hybrid.Failure(0, 1.0, hybrid.Cause.NOT_FINITE)
     p = w.prediction
     mask = torch.ones_like(w.cohort.times, dtype=torch.bool)
@@ -95,13 +98,28 @@ def rows() -> dict[str, Call]:
         "Log": lambda: (Log, {"within": Concentration("plasma", "V"), "least": 0.001}),
         "Log.joined": lambda: (Log(Concentration("plasma", "V"), 0.001).joined, {"backbone": w.backbone}),
         "Log.mean": lambda: (Log(amount, 0.001).mean, dict(seen)),
+        "Log.seen": lambda: (Log(amount, 0.001).seen, dict(seen)),
+        "Log.offset": lambda: (Log(amount, 0.001).offset, {"theta": theta}),
         "Concentration.joined": lambda: (Concentration("plasma", "V").joined, {"backbone": w.backbone}),
         "Concentration.mean": lambda: (amount.mean, dict(seen)),
+        "Offset": lambda: (hybrid.Offset, {
+            "observation": States(["plasma", "gut"]), "by": 0.5, "channel": "gut", "inputs": {"u": 0.25},
+            "covariates": {"WT": (0.1, "kg")}}),
+        "Offset.joined": lambda: (hybrid.Offset(Concentration("plasma", "V"), 0.5).joined, {"backbone": w.backbone}),
+        "Offset.mean": lambda: (beside.mean, dict(seen)),
+        "Offset.seen": lambda: (weighed.seen, dict(seen) | dict(known)),
+        "Offset.offset": lambda: (weighed.offset, {"theta": theta} | dict(known)),
         "States": lambda: (States, {"index": ["plasma"], "channels": ["y"], "units": ["mg"]}),
         "States.joined": lambda: (states.joined, {"backbone": w.backbone}),
         "States.mean": lambda: (states.mean, dict(seen)),
+        "States.seen": lambda: (states.seen, dict(seen)),
+        "States.offset": lambda: (states.offset, {"theta": theta}),
+        "Concentration.seen": lambda: (amount.seen, dict(seen)),
+        "Concentration.offset": lambda: (amount.offset, {"theta": theta}),
         "Conditions": lambda: (Conditions, {"segments": segments, "covariates": dict(given.covariates),
-                                            "baseline": given.baseline, "mesh": given.mesh}),
+                                            "baseline": given.baseline, "mesh": given.mesh, "limited": False}),
+        "Conditions.by_piece": lambda: (given.by_piece, {"personal": torch.zeros(1, given.size, w.model.personal, dtype=D)}),
+        "Conditions.recut": lambda: (given.recut, {"segments": segments, "times": w.cohort.times}),
         "Conditions.to": lambda: (given.to, {"like": torch.zeros((), dtype=D)}),
         "Conditions.people": lambda: (given.people, {"index": torch.tensor([0, 2])}),
         "Dose": lambda: (Dose, {"state": "gut", "time": 0.0, "amount": 320.0, "duration": 1.0, "lag": 0.25}),
@@ -160,6 +178,9 @@ def rows() -> dict[str, Call]:
         "Mesh.parts": lambda: (Mesh(0.5, 0.1).parts, {"begin": np.array([0.0, 1.0]), "end": np.array([4.0, 2.0])}),
         "Prediction": lambda: (Prediction, {"mean": p.mean, "variance": p.variance, "times": p.times, "mask": p.mask,
                                             "channels": p.channels, "units": p.units, "ids": p.ids}),
+        "Shift": lambda: (hybrid.Shift, {"reasons": (), "looked": ("given",), "unknown": ""}),
+        "ShiftReason": lambda: (hybrid.ShiftReason, {
+            "look": "given", "sentence": "twice", "name": "gut", "value": 2.0, "limit": 1.0}),
         "Prediction.cdf": lambda: (p.cdf, {"y": w.y}),
         "Prediction.log_prob": lambda: (p.log_prob, {"y": w.y}),
         "Prediction.crps": lambda: (p.crps, {"y": w.y}),

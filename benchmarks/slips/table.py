@@ -17,6 +17,7 @@ from benchmarks.slips import (
     of_physics,
     of_pictures,
     of_recalibration,
+    of_shift,
     of_stability,
     of_training,
     of_twin,
@@ -30,7 +31,7 @@ from benchmarks.slips.taken import TAKEN
 def calls() -> Mapping[str, Call]:
     """The table, by package, each row with what its call may take (`taken.py`)."""
     known = (of_physics, of_mechanisms, of_learned, of_hybrid, of_filters)
-    fitted = (of_training, of_diagnostics, of_inference, of_identify, of_recalibration)
+    fitted = (of_training, of_diagnostics, of_inference, of_identify, of_shift, of_recalibration)
     parts = (*known, *fitted, of_exchange, of_log, of_stability, of_twin)
     rows = {name: row for part in parts for name, row in part.rows().items()}
     return {name: replace(row, taken=TAKEN.get(name, {})) for name, row in rows.items()}

@@ -26,6 +26,7 @@ include_patterns = [
     "examples/warfarin.py",
     "docs/gallery.py",
     "docs/one_long_record.py",
+    "docs/population_study.py",
     "docs/shelf.py",
 ]
 exclude_patterns = [".*", "runs", "build", "dist", "tests", "docs/site"]

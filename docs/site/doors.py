@@ -32,6 +32,7 @@ DOORS = (
     "training.diagnostics",
     "training.inference",
     "training.identify",
+    "training.shift",
     "exchange",
     "exchange.program",
     "exchange.imported",

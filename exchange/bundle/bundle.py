@@ -24,6 +24,7 @@ from stability.proof import Verdict
 from stability.threads import few_threads
 from training.people import Cohort, Personal
 from training.people.records import never_negative
+from training.shift import Reference
 from training.trust.recalibration.scaling import Scaling
 
 _OTHERS = "the digest is not that of the bundle's system, or of its layers: the arrays were changed after the claim was made"
@@ -38,6 +39,7 @@ def _summary(bundle: Any) -> Summary:
         ("calibration", tuple(bundle.calibration) or "none"),
         ("provenance", dict(bundle.provenance) or None),
         ("not below 0", ", ".join(bundle.nonnegative)),
+        ("training", "; ".join(bundle.reference.sentences()) if bundle.reference else "what it looked like is not said"),
     ]
 
 
@@ -63,7 +65,8 @@ class Bundle:
     "settings.solver" what it was trained with · `nonnegative`: the channels that are declared never to be below 0 ·
     `made_in`: for each claim the units of time, states and inputs in which it was made; by default the model's, when the claim
     and the model first meet, and from then on what they were · `others`: entries of a file that this program does not know
-    and that say of themselves that they are optional, bytes by name; they are kept, never read, and written again.
+    and that say of themselves that they are optional, bytes by name; they are kept, never read, and written again ·
+    `reference`, what the training looked like, by which others are held beside it; None where nobody says it.
     """
 
     model: HybridModel
@@ -77,6 +80,7 @@ class Bundle:
     nonnegative: tuple[str, ...] = ()
     made_in: tuple[tuple[Claim, Mapping[str, Any]], ...] = ()
     others: Mapping[str, bytes] = field(default_factory=dict)
+    reference: Reference | None = None
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -94,6 +98,7 @@ class Bundle:
         for what, value in (("calibration", self.calibration), ("provenance", self.provenance)):
             require_kind(value, Mapping, f"Bundle: {what}", "{}, plain JSON by name")
         require_others(self.others)
+        require_kind(self.reference, (Reference, type(None)), "Bundle: reference", "Reference.of(model, cohort, personal)")
         claims = require_claims(self.claims)
         object.__setattr__(self, "claims", claims)
         units = {kind: unit for kind, unit in units_of(self.model).items() if kind in ("time", "states", "inputs")}
@@ -144,6 +149,7 @@ class Bundle:
             calibration=scores,
             provenance={**(provenance or {}), **remembered},
             nonnegative=never_negative(cohort.records),
+            reference=Reference.of(model, cohort, people, solver=solver),
         )
 
     @property
@@ -215,7 +221,8 @@ class Bundle:
         (`units_of`), from the start on. Schedule and times count from the person's own first dose as it was given (or their
         start). The same `seed` draws the same parameters whatever the schedule, so that answers can be compared.
         Returns a `Prediction`, whose channels say their units. It is made by error control, or with the bundle's solver where
-        that adapts its steps. The bundle's recalibration was fitted on these people and is not applied to them.
+        that adapts its steps. The bundle's recalibration was fitted on these people and is not applied to them. Its `shift` says
+        whether covariates, what is given until the last time, and the members' disagreement are as in the training.
         Errors: `ValueError` for an unknown person, a text that is no schedule, and times before the start; `SimulationError`.
         Law: equals `predict(model, cohort, draws)` of a cohort of this one person.
         """
@@ -224,7 +231,8 @@ class Bundle:
         asked = forecasts.asked_of(self.model, who, schedule)
         at = forecasts.times_of(self.model, who, asked, times)
         mesh, solver = self.mesh, self.solver
-        return forecasts.forecast(self.model, who, known, asked, at, mesh=mesh, solver=solver, draws=draws, seed=seed)
+        found = forecasts.forecast(self.model, who, known, asked, at, mesh=mesh, solver=solver, draws=draws, seed=seed)
+        return forecasts.held_beside(self.reference, self.model, who, asked, at, found, mesh=mesh, solver=solver)
 
     def outside(self) -> list[Outside]:
         """What the claims, taken to be true, do not cover of the bundle's own people; nothing without a claim."""

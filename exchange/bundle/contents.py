@@ -12,6 +12,7 @@ from exchange.bundle.structures import describe
 from exchange.bundle.tensors import packed
 from exchange.bundle.units import units_of
 from exchange.files.archive import content_of
+from exchange.files.entries import REFERENCE
 from exchange.files.plain_json import as_json, in_order
 from physics.arguments import require_kind
 from stability import Claim
@@ -44,6 +45,8 @@ def contents_of(bundle: Bundle) -> dict[str, bytes]:
         "weights.safetensors": packed(bundle.model, known),
         "calibration.json": as_json(in_order(bundle.calibration)),
     }
+    if bundle.reference is not None:
+        entries[REFERENCE] = as_json(in_order(bundle.reference.to_dict()))
     if bundle.claims:
         stated = [Stated(c, bundle.units_made_in(c) if isinstance(c, Claim) else {}) for c in bundle.claims]
         # what claims are about is made of the weights, as it is where they are read

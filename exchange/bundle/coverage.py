@@ -71,7 +71,7 @@ def subjects_of(
 ) -> list[Subject]:
     """These people with the starts that the model gives them."""
     theta = model.theta(personal.detach(), dict(covariates))
-    starts = model.initial(theta, baseline, inputs).detach().cpu().numpy().astype(np.float64)  # (M, N, n)
+    starts = model.initial(theta, baseline, inputs, dict(covariates)).detach().cpu().numpy().astype(np.float64)  # (M, N, n)
     return [Subject(id, schedule, starts[:, i]) for i, (id, schedule) in enumerate(zip(ids, schedules, strict=True))]
 
 

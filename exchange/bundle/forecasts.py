@@ -7,12 +7,17 @@ import numpy as np
 import torch
 
 from exchange.bundle.person import Person
-from hybrid import HybridModel, Mesh, Prediction, Schedule, Solver, Torchdiffeq, conditions_of, predict
+from hybrid import HybridModel, Mesh, Prediction, Schedule, Shift, Solver, Torchdiffeq, conditions_of, predict
 from hybrid.defaults import predicting
 from hybrid.schedules.schedule_text import parse_schedule, schedule_units
 from physics.arguments import quote, require_kind, require_number
 from training.people import Personal
 from training.people.clock import counts_from, origin_of, since
+from training.shift import Reference
+from training.shift.compared import UNKNOWN
+from training.shift.given import Given
+from training.shift.measured import Measured
+from training.shift.seen import disagreement
 
 
 def given_to(person: Person) -> Schedule:
@@ -101,3 +106,32 @@ def forecast(
     mask = torch.ones_like(grid, dtype=torch.bool)
     found = predict(model, conditions, sample, times=grid, mask=mask, solver=predicting(solver, model.dtype))
     return replace(found, ids=(person.id,))
+
+
+def held_beside(
+    reference: Reference | None,
+    model: HybridModel,
+    person: Person,
+    schedule: Schedule,
+    times: Sequence[float],  # (T,)
+    prediction: Prediction,
+    *,
+    mesh: Mesh,
+    solver: Solver,
+) -> Prediction:
+    """The forecast of this one person with its `shift`: what is asked of them beside the training, of which they were one."""
+    if reference is None:
+        return replace(prediction, shift=(Shift(unknown=UNKNOWN),))
+    conditions = conditions_of(
+        model,
+        [schedule],
+        [list(times)],
+        covariates={name: [value] for name, value in person.covariates.items()},
+        baseline=torch.tensor([person.baseline], dtype=torch.float64),
+        mesh=mesh_for(model, mesh, solver),
+    )
+    spread = disagreement(model, conditions, prediction.mask, solver)
+    covariates = {name: np.array([value]) for name, value in person.covariates.items()}
+    given = Given((person.id,), (schedule,), np.array([times[-1]]), None, covariates)
+    measured = Measured(disagreement=None if spread is None else spread.numpy())
+    return replace(prediction, shift=reference.judge(given, measured))

@@ -17,12 +17,14 @@ from exchange.bundle.structures import BUILTIN, describe, rebuild
 from exchange.bundle.tensors import personal_in, unpacked, weights_in
 from exchange.bundle.units import require_same_units, units_of
 from exchange.files.archive import DAMAGE, read_archive
+from exchange.files.entries import REFERENCE
 from exchange.files.json_parts import listed, mapping, only, says
 from exchange.files.names import one_line
 from exchange.files.plain_json import plain_json
 from hybrid import HybridModel, Mesh
 from physics.arguments import InputError, quote, require_kind, require_path
 from stability import Claim, Lure
+from training.shift import Reference
 
 # what model.json holds, and nothing else: a word that this program does not know may change what all the others mean
 _MODEL = ({"structure", "units", "mesh", "people", "provenance"}, {"failed", "nonnegative"})
@@ -63,6 +65,7 @@ def load(path: str | os.PathLike[str], structures: Mapping[str, type[nn.Module]]
             nonnegative=_channels(about.get("nonnegative", []), model),
             made_in=tuple((one.what, one.units) for one in stated if isinstance(one.what, Claim)),
             others=file.others,
+            reference=Reference.from_dict(plain_json(entries[REFERENCE], room)) if REFERENCE in entries else None,
         )
         require_named(bundle)
         require_fit(bundle)

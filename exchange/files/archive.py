@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exchange.files.entries import CARD, KNOWN, MANIFEST, MOST, NEEDED, SIGNATURE, legal
+from exchange.files.entries import CARD, KNOWN, MANIFEST, MOST, NEEDED, REFERENCE, SIGNATURE, legal
 from exchange.files.json_parts import mapping, only
 from exchange.files.plain_json import as_json, memory_of, plain_json
 from exchange.files.schema import require_schema
@@ -25,7 +25,7 @@ _READ = (1, 2, 3)  # versions that are read: 1 carried one claim, 2 many, 3 what
 # what reading values that are not what was written can raise: torch's own errors are RuntimeErrors, and so is the recursion
 # limit that deeply nested JSON reaches
 DAMAGE = (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError)
-_BEFORE = frozenset(KNOWN) - {CARD}  # what a file of format 1 or 2 holds
+_BEFORE = frozenset(KNOWN) - {CARD, REFERENCE}  # what a file of format 1 or 2 holds
 # Memory that reading may take: so much, and so much for each byte of the file. Weights hardly compress, and as JSON text they
 # take ten times their bytes in the file; a file that asks for more than this was not written by `save`
 _ROOM, _FOR_EACH_BYTE = 2**25, 16
@@ -51,11 +51,11 @@ def room_of(size: int) -> int:
 def write_archive(target: Path, entries: Mapping[str, bytes]) -> None:
     """The entries and their manifest as a file, which appears whole or not at all; the same entries give the same bytes.
 
-    Those that this program does not know, and the card, are marked as optional.
+    Those that this program does not know, the card, and what the training looked like are marked as optional.
     Errors: `ValueError`, before anything that was there is replaced, for what nobody could read again.
     """
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(entries.items())}
-    optional = [name for name in hashes if name not in KNOWN or name == CARD]
+    optional = [name for name in hashes if name not in KNOWN or name in (CARD, REFERENCE)]
     manifest = {
         "format": FORMAT,
         "version": VERSION,

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from physics.arguments import quote, require_kind
 
 MANIFEST, SIGNATURE, CARD = "manifest.json", "signature.json", "card.md"
+REFERENCE = "reference.json"  # what the training looked like: an earlier program keeps it without knowing what it is
 # in the order in which they are written; the card follows from the others, and a reader may do without it
-KNOWN = (MANIFEST, "model.json", "weights.safetensors", "proof.json", "calibration.json", CARD)
+KNOWN = (MANIFEST, "model.json", "weights.safetensors", "proof.json", "calibration.json", REFERENCE, CARD)
 NEEDED = frozenset({"model.json", "weights.safetensors", "calibration.json"})
 MOST = 16  # entries that this program does not know
 # what some systems open instead of a file, whatever ending is behind it

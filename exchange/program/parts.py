@@ -12,6 +12,7 @@ from exchange.program.of_tape import of_tape
 from exchange.program.program import Program
 from exchange.program.tracing import Traced, exported
 from hybrid import HybridModel
+from hybrid.observation import require_held
 from learned import LayeredResidual, select
 from learned.of_theta import with_theta
 from physics.arguments import require_kind, require_number
@@ -66,6 +67,7 @@ def parts_of_members(model: HybridModel, members: Sequence[int] | None = None) -
         raise ValueError(
             f"parts_of: the model is {model.dtype} on {model.device}; write model.to('cpu', torch.float64)"
         )
+    require_held(model.observation, "parts_of")
     members = range(model.members) if members is None else members
     require_kind(members, Sequence, "parts_of_members: members", "(0, 1), or None for all")
     for one in members:

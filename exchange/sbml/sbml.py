@@ -14,6 +14,7 @@ from exchange.files.whole_file import whole_file
 from exchange.sbml.checked import require_consistent
 from exchange.selection import TYPICAL, Selected, Selection, selected
 from hybrid import HybridModel
+from hybrid.observation import require_held
 from physics.arguments import require_flag, require_kind
 
 _UNSAID = (
@@ -49,6 +50,7 @@ class Sbml(Export):
         require_kind(bundle, Bundle, "Sbml.write: bundle", 'load("model.twin")')
         target = target_of(self, path, "Sbml.write")
         _require_no_network(bundle.model)
+        require_held(bundle.model.observation, "Sbml")
         chosen = selected(bundle, self.selection)
         if len(chosen.members) > 1:
             raise ValueError(

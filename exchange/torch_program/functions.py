@@ -120,7 +120,7 @@ class Observe(nn.Module):
     ) -> tuple[Tensor, ...]:  # (M, batch, p) first, the others (batch, p)
         x, theta = self.one.put(x), self.one.beside(x, theta)
         states, given = x[:, :, None], inputs_of(x, u)[:, :, None]  # (M, batch, 1, n): one time each
-        y = self.observation.mean(states, theta)
+        y = self.observation.seen(states, theta, given)
         variance = self.noise.variance(y, states, given)[:, :, 0]
         y = y[:, :, 0]
         if self.one.single:

@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from exchange.selection import Selected
 from exchange.torch_program.functions import Field, Jacobian, Observe, Person, Step, without_slope
 from hybrid import HybridModel
+from hybrid.observation import require_held
 from physics.arguments import require_choice
 from physics.glance import glance
 
@@ -48,6 +49,7 @@ def programs_of(chosen: Selected, precision: Precision = "float64") -> dict[str,
     """
     require_choice(precision, ("float64", "float32"), "programs_of: precision")
     model = chosen.model
+    require_held(model.observation, "programs_of", inputs=True)
     size, slopeless = _sizes(model), without_slope(model)
     found = {}
     for name, (make, taken, given, does) in _FUNCTIONS.items():

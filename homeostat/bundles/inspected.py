@@ -40,6 +40,7 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         "claims": [claim.to_dict() for claim in bundle.claims],
         "calibration": dict(bundle.calibration),
         "provenance": dict(bundle.provenance),
+        "reference": None if bundle.reference is None else bundle.reference.to_dict(),
         "cut_short": cut_short_in(bundle),
         "content": content,
         "signed_by": signed_by(path),
@@ -65,6 +66,9 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
         *([f"reads      {_covariates(model)}"] if model.uses else []),
         f"people     {len(bundle.people)}: {', '.join(shortened(p.id, 60) for p in bundle.people)}",
     ]
+    nothing = "people of whom the bundle does not say what they looked like, so that nobody is flagged"
+    said = "; ".join(bundle.reference.sentences()) if bundle.reference else nothing
+    lines.append(f"trained on {shown(said[:2000], lines=False)}")
     if cut_short_in(bundle):
         lines.append(f"training   was cut short ({cut_short_in(bundle)})")
     if not_converged_in(bundle):

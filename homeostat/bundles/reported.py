@@ -10,6 +10,7 @@ from torch import nn
 
 from exchange import BUILTIN, Bundle, load
 from homeostat import gallery
+from homeostat.bundles.alike import shift_values, shift_verdicts, update_of, update_verdicts
 from homeostat.bundles.reach import CRITERION
 from homeostat.bundles.said import cut_short_in, not_converged_in
 from homeostat.bundles.seen import asked_as_in, horizons_verdicts, seen_verdict, some_of
@@ -48,6 +49,7 @@ from training.people.tables.driven import driven
 from training.people.tables.file_order import Order
 from training.people.tables.nonmem import read_table
 from training.people.tables.of_model import channels_shown, compartments_of
+from training.shift import compared
 from training.trust.verdicts import Verdict
 
 
@@ -103,6 +105,7 @@ def report_on(
     known, later = split(cohort, asked.forecast_from)
     generator = torch.Generator().manual_seed(1)
     prediction, personal = forecast(bundle.model, known, later, generator=generator, solver=bundle.solver)
+    prediction = compared(prediction, bundle.reference, bundle.model, known, later, personal=personal, solver=bundle.solver)
     scaling, withheld = scaling_in(bundle, cohort.ids, later.y)
     if scaling is not None:
         prediction = scaling.apply(prediction, cohort.ids)
@@ -125,6 +128,7 @@ def report_on(
         verdicts.append(Verdict(claim, False, not_converged_in(bundle), ("convergence", "training")))
     verdicts += [Verdict(sentence, None, about=("units",)) for sentence in assumed]
     verdicts.append(seen_verdict(bundle, len(seen), len(records), same=same))
+    verdicts += shift_verdicts(prediction)
     beyond = beyond_in(bundle, cohort, personal.mode)
     if beyond:
         some = "; ".join(f"{shortened(name, 40)}: {one.reasons()[0]}" for name, one in [*beyond.items()][:3])
@@ -146,6 +150,8 @@ def report_on(
     if withheld:
         detail = f"{withheld} On them it would look better than it is."
         verdicts.append(Verdict("The bundle's recalibration is not applied to these people", None, detail, ("scaling",)))
+    updated = update_of(prediction, later.y, cohort, seen=bool(seen) or same)
+    verdicts += update_verdicts(updated)
     # the typical values are not this table's to move: only its people's own search can be unfinished
     search = convergence(bundle.model, personal, cohort.ids)
     search = replace(search, names=(), away=search.away[:, :0], moves=search.moves[:, :0])
@@ -171,6 +177,8 @@ def report_on(
         "time_since": asked.since,
         "unit": asked.unit,
         "people_beyond_training": {name: one.to_dict() for name, one in beyond.items()},
+        "shift": shift_values(prediction),
+        "update": None if updated is None else updated.to_dict(),
         "cut_at_zero": list(never_negative(records)),
         "notes": notes,
         "cut_short": cut_short_in(bundle),

@@ -84,6 +84,8 @@ def simulate_person(
     channels, channel_units = bundle.model.observation.channels, bundle.model.observation.units
     schedules = {"as given": given, "what if": schedule}
     beyond = gallery.beyond_training(bundle, index, schedules, end)
+    assert prediction.shift is not None  # a bundle always says it, or that it is not known
+    shift = prediction.shift[0]
     uncertified = outside_certificates(bundle, index, schedules)
     answer: dict[str, Any] = {
         "person": who.id,
@@ -94,6 +96,7 @@ def simulate_person(
         "cut_short": cut_short_in(bundle),
         "level": level,
         "beyond_training": beyond["what if"].to_dict(),
+        "shift": shift.to_dict(),
         "outside_certificates": uncertified["what if"],
         "channels": {
             name: {
@@ -117,6 +120,8 @@ def simulate_person(
         lines.append(beyond["what if"].sentence())
         if beyond["what if"].spans:
             lines.append("The times at which the state is there are marked with *.")
+    if shift.flagged is not False:
+        lines.append(f"{shift.sentence()[:1].upper()}{shift.sentence()[1:]}.")
     if uncertified["what if"]:
         lines.append(outside_in_words(uncertified["what if"]))
     if cut_short_in(bundle):

@@ -18,6 +18,8 @@ from training import Cohort
 from training.trust.recalibration.scaling import Scaling
 from training.trust.verdicts import Verdict
 
+MOST_ALONE = 100  # people who are asked one by one whether the certificate's metric serves them
+
 
 def beyond_in(
     bundle: Bundle,
@@ -100,4 +102,12 @@ def _these_people_too(
         good = Verdict("The same metric serves the people of this table", True, detail, ("certificate", "these people"))
         return [good, *new]
     claim = "The certificate does not extend to everyone in this table"
-    return [Verdict(claim, False, found.message, ("certificate", "these people"))]
+    outsiders = []
+    for i, name in enumerate(cohort.ids[:MOST_ALONE]):
+        one = cohort.people(torch.tensor([i], device=mode.device))
+        alone = lure_of(bundle.model, mode[:, [i]], one.conditions.covariates)
+        if not isinstance(certify(alone, None, region, inputs, 20.0, metric=certificate.metric), Certificate):
+            outsiders.append(shortened(name, 40))
+    some = f"{', '.join(outsiders[:10])}{' …' if len(outsiders) > 10 else ''}"
+    who = f"Not to {some}: {found.message}" if outsiders else found.message
+    return [Verdict(claim, False, who, ("certificate", "these people"))]

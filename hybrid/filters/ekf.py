@@ -49,7 +49,8 @@ class EKF(Filter):
 
     def _look(self, given: Given) -> Conditioned:
         """What a measurement says of a belief, and makes of it."""
-        values, shadow = pushed(lambda at: seen(self.people, at), _copies(given.mean), given.root.mT)  # (M, N, z, p)
+        looking = lambda at: seen(self.people, at, given.inputs)  # noqa: E731
+        values, shadow = pushed(looking, _copies(given.mean), given.root.mT)  # (M, N, z, p)
         predicted = values[:, :, 0]
         noise = deviation(self.people, given, predicted)
         return condition(given.mean, given.root, given.y, predicted, shadow.mT, noise)

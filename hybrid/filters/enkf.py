@@ -97,7 +97,7 @@ class EnKF(Filter):
         """What a measurement says of the particles, and makes of them."""
         particles = _of(given)
         z = particles.shape[-2]
-        shown = seen(self.people, particles.mT).mT  # (M, N, p, P)
+        shown = seen(self.people, particles.mT, given.inputs).mT  # (M, N, p, P)
         predicted, shadow = summed(shown)
         noise = deviation(self.people, given, predicted)
         y = given.y.expand(len(predicted), -1, -1)

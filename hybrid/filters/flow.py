@@ -49,15 +49,17 @@ def carried(
 def seen(
     people: Followed,
     points: Tensor,  # (M, N, P, z)
+    inputs: Tensor,  # (1, N, 1, m)
 ) -> Tensor:  # (M, N, P, p)
-    """What every point would be measured to be."""
+    """What every point would be measured to be, at these inputs."""
     M, N, P, _ = points.shape
     n = people.states
     if points.shape[-1] == n:  # one θ for all of a person's points
         theta, _ = known(people, points[:, :, :1, n:])
-        return people.model.observation.mean(points[..., :n], theta.expand(-1, N, -1))
+        return people.model.observation.seen(points[..., :n], theta.expand(-1, N, -1), inputs, people.covariates)
     theta, _ = known(people, points[..., n:])
-    y = people.model.observation.mean(points[..., :n].reshape(M, N * P, 1, n), theta)
+    u, covariates = inputs.repeat_interleave(P, 1), {name: _each(value, P) for name, value in people.covariates.items()}
+    y = people.model.observation.seen(points[..., :n].reshape(M, N * P, 1, n), theta, u, covariates)
     return y.reshape(-1, N, P, y.shape[-1])
 
 

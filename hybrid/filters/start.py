@@ -59,7 +59,7 @@ def starting_belief(
     given = torch.where(starts, baseline, torch.nan)  # (N, p)
     measured = ~torch.isnan(given)
     # where η stands at its mean: what a noise head may read of the state
-    here = model.initial(known(people, mean[:, :, None])[0].expand(-1, N, -1), given, u if m else None)
+    here = model.initial(known(people, mean[:, :, None])[0].expand(-1, N, -1), given, u if m else None, people.covariates)
     there = torch.where(measured, given, 0.0)
     sd = model.noise.variance(there[None, :, None], here[:, :, None], u[None, :, None])[:, :, 0].sqrt().expand(M, N, p)
     b = int(starts.sum())
@@ -76,7 +76,8 @@ def starting_belief(
     values[..., starts] = torch.where(measured[:, None, starts], drawn[..., :b], torch.nan)
     theta, _ = known(people, eta.view(M, N, P, d))
     each = u.repeat_interleave(P, 0) if m else None
-    x = model.initial(theta.expand(M, N * P, -1), values.reshape(M, N * P, p), each).reshape(M, N, P, n)
+    who = {name: value.repeat_interleave(P, 0) for name, value in people.covariates.items()}
+    x = model.initial(theta.expand(M, N * P, -1), values.reshape(M, N * P, p), each, who).reshape(M, N, P, n)
     center, odd, even = halves(torch.cat([x, drawn[..., b:]], -1))
     beside = torch.cat([torch.diag_embed(_spread(people, spread)), like.new_zeros(N, d, n)], -2).expand(M, N, n + d, n)
     when = like.new_zeros(N) if time is None else time

@@ -50,7 +50,7 @@ class UKF(Filter):
 
     def _look(self, given: Given) -> Conditioned:
         """What a measurement says of a belief, and makes of it."""
-        predicted, odd, even = halves(seen(self.people, points(given.mean, given.root)))
+        predicted, odd, even = halves(seen(self.people, points(given.mean, given.root), given.inputs))
         noise = deviation(self.people, given, predicted)
         linear = self.people.model.observation.linear and given.mean.shape[-1] == self.people.states  # in x, not in θ(η)
         beside = None if linear else even  # what is even of a linear one is rounding

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from benchmarks.corruptions.content import rehashed
 from exchange import BUILTIN, Bundle, Person, describe, load, rebuild, save
 from homeostat.bundles.checked import examine_bundle
-from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Log, Mesh, Schedule, Signal, States
+from hybrid import OBSERVATIONS, Concentration, Dose, HybridModel, Log, Mesh, Offset, Schedule, Signal, States
 from learned import (
     MLP,
     NOISES,
@@ -49,6 +49,7 @@ from physics import (
     LogNormal,
     LogNormalPopulation,
     MixedPopulation,
+    Normal,
     OneCompartmentOral,
     Parameter,
     PowerOf,
@@ -199,6 +200,21 @@ def mixed() -> HybridModel:
     return HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=model.noise)
 
 
+def beside() -> HybridModel:
+    """An offset that is everyone's own, of which the backbone knows, and one that is a number."""
+    model = oral()
+    own = Parameter("E0", "mg/L", 0.05, -3.0, 6.0)
+    backbone = Administered(OneCompartmentOral(), observed=(own,))
+    laws = {"ka": LogNormal(0.6), "ke": LogNormal(0.2), "V": LogNormal(0.2), "E0": Normal(0.02)}
+    return HybridModel(
+        backbone,
+        MixedPopulation(backbone, laws, covariates={"V": [PowerOf("WT", 70.0, 1.0)]}),
+        model.residual,
+        observation=Offset(Offset(Concentration("plasma", "V"), "E0"), 0.01),
+        noise=model.noise,
+    )
+
+
 def administered() -> HybridModel:
     """A lag, a fraction and a first amount as θ, and nothing at the start elsewhere."""
     model = oral(residual=False)
@@ -328,6 +344,7 @@ MODELS: dict[str, Callable[[], HybridModel]] = {
     "log-normal noise": logarithms,
     "correlated noise": correlated,
     "mixed": mixed,
+    "offset": beside,
     "administered": administered,
     "sum of residuals": summed,
 }

@@ -3,6 +3,8 @@ is named.
 """
 
 import copy
+import json
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from learned import Ensemble
 from stability import Certificate, certify, lipschitz_bound
 from tests.builders import MESH, oral_model, oral_people
 from training import Cohort, Personal, forecast, personalise
+from training.shift import Reference
 from training.trust import Outcome
 from training.trust.recalibration import Scaling
 
@@ -61,6 +64,7 @@ def test_it_is_the_bundle_that_is_put_together_by_hand(trained: Trained, certifi
         calibration={"scores": {}},
         provenance={"seed": 1},
         nonnegative=("concentration",),
+        reference=Reference.of(model, cohort, people),
     )
     one, other = (save(b, tmp_path / name) for b, name in ((found, "a.twin"), (by_hand, "b.twin")))
     assert one.read_bytes() == other.read_bytes()
@@ -176,3 +180,23 @@ def test_a_new_solver_is_one_file_and_one_word(trained: Trained, tmp_path: Path,
     fine, ours = (b.forecast("P1", None, [1.0, 6.0]).mean for b in (found, Bundle.of(model, cohort, people)))
     assert not torch.equal(fine, ours)
     assert torch.allclose(fine, ours, rtol=1e-5)
+
+
+def test_what_the_training_looked_like_travels_and_a_bundle_without_it_says_so(trained: Trained, tmp_path: Path) -> None:
+    model, cohort, people = trained
+    bundle = Bundle.of(model, cohort, people)
+    assert bundle.reference == Reference.of(model, cohort, people)
+    back = load(save(bundle, tmp_path / "a.twin"))
+    assert back.reference == bundle.reference
+    who = bundle.people[0]
+    (own,) = back.forecast(who.id, None, [1.0, 2.0]).shift or ()
+    assert own.flagged is False
+    (more,) = back.forecast(who.id, "scale gut by 5", [1.0, 2.0]).shift or ()
+    assert [reason.look for reason in more.reasons] == ["given"]
+    silent = load(save(replace(bundle, reference=None), tmp_path / "b.twin"))
+    assert silent.reference is None
+    (unknown,) = silent.forecast(who.id, None, [1.0, 2.0]).shift or ()
+    assert unknown.flagged is None
+    assert "nothing says what the training looked like" in unknown.sentence()
+    with zipfile.ZipFile(tmp_path / "a.twin") as archive:  # an earlier program keeps it without knowing what it is
+        assert "reference.json" in json.loads(archive.read("manifest.json"))["optional"]

@@ -87,8 +87,9 @@ def _measured(one: HybridModel, theta: Tensor, x: Tensor) -> Tensor:
 
 
 # an MLP with inputs, covariates, latents, relu and two layers, and noise as a network; a linear part beside the layers; people
-# whose parameters are correlated, shared, logit-normal, and moved by every kind of covariate; θ seen, in a sum
-@pytest.mark.parametrize("name", ["neural noise", "contracting", "mixed", "sum of residuals"])
+# whose parameters are correlated, shared, logit-normal, and moved by every kind of covariate; an offset of everyone's own, which
+# is taken off what was measured beforehand; θ seen, in a sum
+@pytest.mark.parametrize("name", ["neural noise", "contracting", "mixed", "offset", "sum of residuals"])
 @needs_compiler
 def test_c_is_the_model(header_of: HeaderOf, name: str) -> None:
     bundle, path = header_of(name)

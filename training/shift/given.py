@@ -1,0 +1,106 @@
+"""What people were given and when they were measured, as events in time and levels of inputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid import Schedule, Signal
+from hybrid.schedules.dose import as_float
+from training.people import Cohort
+from training.shift.envelope import Events
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Given:
+    """N people as they stand before their outcomes.
+
+    `ids`; `schedules`; `ends` (N,), until when each is looked at; `measured`, the times at which anything is known of each, None
+    where that is not asked; `covariates` by name, each (N,).
+    """
+
+    ids: tuple[str, ...]
+    schedules: tuple[Schedule, ...]
+    ends: Array
+    measured: tuple[Array, ...] | None
+    covariates: Mapping[str, Array]
+
+    @staticmethod
+    def of(known: Cohort, asked: Cohort) -> "Given":
+        """Of a cohort: what is known of it, and the times that are asked."""
+        informative = known.informative.any(-1).cpu().numpy()  # (N, T)
+        times = known.times.detach().cpu().numpy()
+        latest = asked.times.detach().cpu().numpy().max(1)
+        given = {name: value.detach().cpu().double().numpy() for name, value in known.conditions.covariates.items()}
+        return Given(
+            known.ids,
+            tuple(r.schedule for r in known.records),
+            latest,
+            tuple(np.unique(row[there]) for row, there in zip(times, informative, strict=True)),
+            given,
+        )
+
+    def rows(self) -> list[dict[str, Events]]:
+        """For each person what came when: by "sampling", and ("doses" | "amount" | "points", name) in one text."""
+        found = []
+        for i, schedule in enumerate(self.schedules):
+            end = float(self.ends[i])
+            rows = {}
+            if self.measured is not None and len(self.measured[i]):
+                times = self.measured[i]
+                rows["sampling"] = Events(times, np.ones(len(times)), float(times[-1]))
+            rows |= _doses(schedule, end)
+            rows |= {
+                f"points {name}": _events(signal.times, np.ones(len(signal.times)), schedule.start, end)
+                for name, signal in schedule.inputs.items()
+            }
+            found.append(rows)
+        return found
+
+    def levels(self) -> list[dict[str, tuple[float, float, float]]]:
+        """For each person and input its mean in time, lowest and highest value until the end."""
+        return [
+            {name: _level(signal, schedule.start, float(end)) for name, signal in schedule.inputs.items()}
+            for schedule, end in zip(self.schedules, self.ends, strict=True)
+        ]
+
+
+def _doses(schedule: Schedule, end: float) -> dict[str, Events]:
+    arrivals: dict[str, list[tuple[float, float]]] = {}
+    for dose in schedule.doses:
+        arrivals.setdefault(dose.state, []).append((as_float(dose.arrival), as_float(dose.amount)))
+    found = {}
+    for state, pairs in arrivals.items():
+        times, amounts = zip(*sorted(pairs), strict=True)
+        found[f"doses {state}"] = _events(times, np.ones(len(times)), schedule.start, end)
+        found[f"amount {state}"] = _events(times, np.array(amounts), schedule.start, end)
+    steady: dict[str, float] = {}
+    for one in getattr(schedule, "steady", ()):
+        every = as_float(one.every)
+        steady[one.state] = steady.get(one.state, 0.0) + (as_float(one.amount) / every if every else 0.0)
+    for state, rate in steady.items():
+        found[f"steady {state}"] = Events(np.array([schedule.start]), np.array([rate]), end)
+    return found
+
+
+def _events(times: Sequence[float], sizes: Array, start: float, end: float) -> Events:
+    """What was before the start counts from it."""
+    at = np.maximum(np.asarray(times, dtype=np.float64), start)
+    there = at <= end
+    return Events(at[there], np.asarray(sizes, dtype=np.float64)[there], end)
+
+
+def _level(signal: Signal, start: float, end: float) -> tuple[float, float, float]:
+    times = np.linspace(start, max(end, start), 129)
+    values = np.asarray(signal.sample(times), dtype=np.float64)
+    inside = [v for t, v in zip(signal.times, values_of(signal), strict=True) if start <= t <= end]
+    every = np.concatenate([values, inside])
+    return float(values.mean()), float(every.min()), float(every.max())
+
+
+def values_of(signal: Signal) -> list[float]:
+    """A signal's own values."""
+    return [float(v) for v in signal.values]
