@@ -54,7 +54,7 @@ _COVARIATES = {  # what is plausible, and within every population's range
     "height": (150.0, 190.0),
 }
 _UNITS = {"WT": "kg", "weight": "kg", "age": "a", "height": "cm", "male": "1", "type2": "1"}
-NOISES = ("AdditiveProportional", "Combined1", "Constant", "NeuralNoise")
+NOISES = ("AdditiveProportional", "Constant", "NeuralNoise", "Combined1")
 PROCESSES = ("none", "additive", "proportional")
 CLAIMS = ("certified", "refused", "none")
 _POPULATIONS = ("log-normal", "shared", "its own")
@@ -126,10 +126,10 @@ def _each(k: int, backbone: str) -> Choice:
 
 def _choice(seed: int, rng: random.Random) -> Choice:
     backbone = list(_BACKBONES)[seed % len(_BACKBONES)]
-    return Choice(
+    found = Choice(
         backbone,
         _residual(backbone, seed),
-        rng.choice(NOISES),
+        rng.choice(NOISES[:3]),
         rng.choice(PROCESSES),
         "shared" if backbone == "LinearBackbone" else rng.choice(_POPULATIONS),
         rng.choice(("states", "other units", "concentration")),
@@ -138,6 +138,9 @@ def _choice(seed: int, rng: random.Random) -> Choice:
         people=rng.randint(1, 3),
         known=rng.random() < 0.15,
     )
+    # the last draw, so that what a seed drew before there was this head stays what it was
+    other = found.noise == "AdditiveProportional" and rng.random() < 0.5
+    return replace(found, noise="Combined1") if other else found
 
 
 def _residual(backbone: str, turn: int) -> str:
