@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid import HybridModel, Shift, ShiftReason, Solver
+from hybrid.solve.solver import require_solver
 from physics.arguments import as_written, quote, require_kind, require_number, require_same_people
 from physics.glance import Summary, glance
 from training.people import Cohort, Personal
@@ -105,6 +106,7 @@ class Reference:
         require_kind(model, HybridModel, "Reference.of: model", "Reference.of(model, cohort, personal)")
         require_kind(cohort, Cohort, "Reference.of: cohort", "Cohort.of(records, model)")
         require_kind(personal, (Personal, type(None)), "Reference.of: personal", "personalise(model, cohort)")
+        require_solver(solver, "Reference.of")
         if not cohort.ids:
             raise ValueError("Reference.of: cohort has nobody, and a training has somebody; write Cohort.of(records, model)")
         if personal is not None:
@@ -146,6 +148,8 @@ class Reference:
 
     def judge(self, given: Given, measured: Measured, names: tuple[str, ...] = ()) -> tuple[Shift, ...]:
         """People held beside the training: `given`, what is known of them beforehand, and what the model makes of them."""
+        require_kind(given, Given, "Reference.judge: given", "Given.of(known, asked)")
+        require_kind(measured, Measured, "Reference.judge: measured", "Measured.of(…)")
         rows, levels, found = given.rows(), given.levels(), []
         # without covariates their share is left to what is measured
         more = 1.0 if self.covariates else 1.0 + _COVARIATES / (_OWN + _REST)
