@@ -11,7 +11,6 @@ from exchange.bundle.bundle import Bundle
 from hybrid import Schedule, Signal
 from tests.exchange.bundle.test_bundle import MODELS, bundle_for
 
-
 REFUSED = {"administered": "how doses arrive", "correlated noise": "channels are correlated"}  # what no exported form carries
 CARRIED = [name for name in MODELS if name not in REFUSED]
 
