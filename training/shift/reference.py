@@ -27,6 +27,7 @@ _COVARIATES, _OWN, _REST = 0.02, 0.0085, 0.0015  # of these three; what else is 
 _QUANTILE = 0.01  # the members' disagreement in training is passed by so many; more than it by half is beyond
 CATEGORIES = 5  # so few whole numbers are categories, and no quantity
 
+# When somebody is flagged, in words: what is held beside what of the training, with the share that each comparison flags
 CRITERION = (
     "Held beside the training's people, without outcomes: the covariates that the model reads against a box "
     "that all but 2 % of them "
