@@ -9,7 +9,7 @@ from torch import Tensor
 from hybrid.cutting.changes import Changes
 from hybrid.cutting.mesh import Mesh
 from hybrid.cutting.segments import Segments
-from physics.arguments import require_covariates, require_kind, require_people, require_shape
+from physics.arguments import require_covariates, require_flag, require_kind, require_people, require_shape
 from physics.glance import Summary, glance
 from physics.occasions import OCCASION
 
@@ -32,6 +32,7 @@ class Conditions:
     `mesh`: what cut the segments, for whoever cuts the same people otherwise (a dense grid, a what-if); None for none.
     `changes`: the covariates that change on the way, the occasion among them, which are not in `covariates`; None for none. What
     reads one number for each person therefore lacks them, and says so.
+    `limited`: whether something was measured of these people of which limits alone are known, so that their numbers are not all.
     """
 
     segments: Segments
@@ -39,6 +40,7 @@ class Conditions:
     baseline: Tensor
     mesh: Mesh | None = None
     changes: Changes | None = None
+    limited: bool = False
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -47,6 +49,7 @@ class Conditions:
         N = self.segments.dt.shape[0]
         require_shape(self.baseline, "Conditions: baseline", N, "p", write="a row of channels for each person, NaN for none")
         require_covariates(self.covariates, N, "Conditions: covariates")
+        require_flag(self.limited, "Conditions: limited")
         if self.mesh is not None:
             require_kind(self.mesh, Mesh, "Conditions: mesh", "Mesh.of(model, records)")
         if self.changes is not None:
@@ -76,6 +79,8 @@ class Conditions:
         times: Tensor,  # (N, T)
     ) -> "Conditions":
         """The same people, cut otherwise, with their `turns`, and read at these times."""
+        require_kind(segments, Segments, "Conditions.recut: segments", "build_segments(…, turns=conditions.turns)")
+        require_shape(times, "Conditions.recut: times", self.size, "T", write="cohort.times")
         changes = None if self.changes is None else self.changes.read_at(times)
         return replace(self, segments=segments.to(self.baseline), changes=changes)
 
@@ -92,6 +97,7 @@ class Conditions:
         personal: Tensor,  # (M, N, d)
     ) -> tuple[Tensor, dict[str, Tensor]]:  # (M, N·P, d), each (N·P,)
         """Everyone's coordinates and covariates once for each of their P pieces, person after person; P = 1 without changes."""
+        require_shape(personal, "Conditions.by_piece: personal", "M", self.size, "d", write="torch.zeros(M, N, model.personal)")
         if self.changes is None:
             return personal, self.covariates
         P = self.changes.count
@@ -103,11 +109,11 @@ class Conditions:
         require_shape(like, "Conditions.to: like", ..., write="cohort.y, or another tensor of the type and device wanted")
         covariates = {k: v.to(like) for k, v in self.covariates.items()}
         changes = None if self.changes is None else self.changes.to(like)
-        return Conditions(self.segments.to(like), covariates, self.baseline.to(like), self.mesh, changes)
+        return Conditions(self.segments.to(like), covariates, self.baseline.to(like), self.mesh, changes, self.limited)
 
     def people(self, index: Tensor) -> "Conditions":
         """The same for the chosen people, with repeats."""
         require_people(index, self.size, "Conditions.people: index")
         covariates = {k: v[index] for k, v in self.covariates.items()}
         changes = None if self.changes is None else self.changes.people(index)
-        return Conditions(self.segments.people(index), covariates, self.baseline[index], self.mesh, changes)
+        return Conditions(self.segments.people(index), covariates, self.baseline[index], self.mesh, changes, self.limited)

@@ -1,7 +1,7 @@
 """Whether a person looks like those on whom a model was trained: a flag with its reasons, as a prediction carries it."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -71,7 +71,8 @@ class Shift:
     def __post_init__(self) -> None:
         for what, kind in (("reasons", ShiftReason), ("looked", str)):
             given = getattr(self, what)
-            if not isinstance(given, Iterable) or isinstance(given, str) or not all(isinstance(one, kind) for one in given):
+            listed = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
+            if not listed or not all(isinstance(one, kind) for one in given):
                 raise ValueError(f"Shift: {what} is a list of {kind.__name__}, and is {quote(given)}; write ()")
             object.__setattr__(self, what, tuple(given))
         for look in self.looked:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from benchmarks.exchange.own_parts import Eddy, Saturable
-from benchmarks.exchange.random_residuals import KINDS, Sizes, enlarged, residual_of
+from benchmarks.exchange.random_residuals import KINDS, SUM, Sizes, enlarged, residual_of
 from exchange import BUILTIN, Bundle, Person
 from hybrid import Concentration, Dose, HybridModel, Mesh, Observation, Schedule, Signal, States
 from learned import AdditiveProportional, Combined1, Constant, DiagonalDiffusion, Ensemble, NeuralNoise, NoiseHead
@@ -24,8 +24,10 @@ from physics import (
     Backbone,
     LinearBackbone,
     LinearisedBackbone,
+    LogNormal,
     LogNormalPopulation,
     MarshPopulation,
+    MixedPopulation,
     OneCompartmentOral,
     Population,
     SchniderPopulation,
@@ -54,7 +56,7 @@ _COVARIATES = {  # what is plausible, and within every population's range
     "height": (150.0, 190.0),
 }
 _UNITS = {"WT": "kg", "weight": "kg", "age": "a", "height": "cm", "male": "1", "type2": "1"}
-NOISES = ("AdditiveProportional", "Combined1", "Constant", "NeuralNoise")
+NOISES = ("AdditiveProportional", "Constant", "NeuralNoise", "Combined1")
 PROCESSES = ("none", "additive", "proportional")
 CLAIMS = ("certified", "refused", "none")
 _POPULATIONS = ("log-normal", "shared", "its own")
@@ -110,12 +112,14 @@ def each(k: int) -> Bundle:
 
 
 def _each(k: int, backbone: str) -> Choice:
+    again = k >= len(KINDS) and backbone not in _WITH_POLES  # each kind has occurred before
+    of_many = "mixed" if again and k % 4 == 0 else _POPULATIONS[k % 2]
     return Choice(
         backbone,
-        _residual(backbone, k),
+        SUM if again and k % 3 == 0 else _residual(backbone, k),
         NOISES[(k // 2) % len(NOISES)],
         PROCESSES[(k // 3) % 3],
-        "its own" if backbone in _OF_ITS_OWN else "shared" if backbone == "LinearBackbone" else _POPULATIONS[k % 2],
+        "its own" if backbone in _OF_ITS_OWN else "shared" if backbone == "LinearBackbone" else of_many,
         ("states", "other units", "concentration")[(k // 2) % 3],
         CLAIMS[k % 2] if k < 12 else CLAIMS[k % 3],
         members=1 + k % 4,
@@ -126,10 +130,10 @@ def _each(k: int, backbone: str) -> Choice:
 
 def _choice(seed: int, rng: random.Random) -> Choice:
     backbone = list(_BACKBONES)[seed % len(_BACKBONES)]
-    return Choice(
+    found = Choice(
         backbone,
         _residual(backbone, seed),
-        rng.choice(NOISES),
+        rng.choice(NOISES[:3]),
         rng.choice(PROCESSES),
         "shared" if backbone == "LinearBackbone" else rng.choice(_POPULATIONS),
         rng.choice(("states", "other units", "concentration")),
@@ -138,6 +142,14 @@ def _choice(seed: int, rng: random.Random) -> Choice:
         people=rng.randint(1, 3),
         known=rng.random() < 0.15,
     )
+    # the last draws, so that what a seed drew before there were these stays what it was
+    if found.noise == "AdditiveProportional" and rng.random() < 0.5:
+        found = replace(found, noise="Combined1")
+    if found.population == "log-normal" and rng.random() < 0.3:
+        found = replace(found, population="mixed")
+    if found.residual == "MLP of two layers" and rng.random() < 0.5:
+        found = replace(found, residual=SUM)
+    return found
 
 
 def _residual(backbone: str, turn: int) -> str:
@@ -227,6 +239,10 @@ def _population(choice: Choice, name: str, backbone: Backbone, rng: random.Rando
             p.name: p.typical * (min(p.high / p.typical, 1.2) ** (0.5 * rng.random())) for p in backbone.physical
         }
         return SharedPopulation(backbone, values=between)
+    if choice.population == "mixed":
+        first, *others = (p.name for p in backbone.physical)
+        effects = {p.name: LogNormal(rng.uniform(0.05, 0.25)) for p in backbone.physical}
+        return MixedPopulation(backbone, effects, correlated=[(first, others[0])] if others else [])
     powers = {p: dict(by) for p, by in backbone.defaults.powers.items()} if rng.random() < 0.6 else {}
     if not powers and rng.random() < 0.5:
         powers = {rng.choice(backbone.physical).name: {"WT": (70.0, rng.choice((0.75, -0.25)), "kg")}}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.exchange.own_parts import Eddy
-from learned import MLP, ContractingMLP, Residual, Zero
+from learned import MLP, ContractingMLP, Residual, SumOfResiduals, Zero
 from learned.residual import ACTIVATIONS
 from physics import Backbone
 
@@ -23,6 +23,7 @@ KINDS = (
     ),
     *("MLP that vanishes nowhere", "Eddy", "Eddy that sees θ", "Zero"),
 )
+SUM = "a sum of two MLPs"  # beside `KINDS`, whose order is what a seed counts by
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Sizes:
 
 
 def residual_of(kind: str, backbone: Backbone, sizes: Sizes, rng: random.Random) -> Residual:
-    """A residual of one of `KINDS`, its first weights drawn; `enlarged` makes them large once members are stacked."""
+    """A residual of one of `KINDS` or `SUM`, its first weights drawn; `enlarged` makes them large once members are stacked."""
     n, m, r = len(sizes.states), len(sizes.inputs), sizes.covariates
     if kind == "Zero":
         return Zero(n, m, r)
@@ -49,6 +50,10 @@ def residual_of(kind: str, backbone: Backbone, sizes: Sizes, rng: random.Random)
         rate, vanishes = 0.2 * sizes.share * sizes.rate, rng.random() < 0.5
         return Eddy(n, m, r, **scales, rate=rate, typical=typical, vanishes_at_origin=vanishes)
     scales = {"state_scale": list(sizes.states), "input_scale": list(sizes.inputs) or 1.0}
+    if kind == SUM:
+        half = {"rate_scale": 0.15 * sizes.share * sizes.rate, **scales}
+        one = MLP(n, m, r, [rng.randint(3, 9)], "tanh", **half)
+        return SumOfResiduals([one, MLP(n, m, r, [rng.randint(3, 9)], "tanh", acts_on=[rng.randrange(n)], **half)])
     hidden = [rng.randint(3, 9) for _ in range(2 if "two" in kind else rng.choice((1, 1, 2)))]
     word = kind.split()[1]
     if kind.startswith("Contracting"):
@@ -77,7 +82,10 @@ def enlarged(residual: Residual, sizes: Sizes, generator: torch.Generator) -> No
     """Members that differ, with a last layer that is ten times what training starts from: ε is of the size of the backbone's
     slower rates."""
     with torch.no_grad():
-        if isinstance(residual, MLP):
+        if isinstance(residual, SumOfResiduals):
+            for one in residual.residuals:
+                enlarged(one, sizes, generator)
+        elif isinstance(residual, MLP):
             residual.weights[-1].mul_(8.0)
             for bias in residual.biases:
                 bias.add_(0.2 * torch.randn(bias.shape, generator=generator, dtype=torch.float64))

@@ -25,6 +25,8 @@ include_patterns = [
     "examples/house.py",
     "examples/warfarin.py",
     "docs/gallery.py",
+    "docs/one_long_record.py",
+    "docs/population_study.py",
     "docs/shelf.py",
 ]
 exclude_patterns = [".*", "runs", "build", "dist", "tests", "docs/site"]

@@ -146,6 +146,12 @@ def follow(
     require_kind(filter, Filter, "follow: filter", "UKF(Followed.of(model, people, covariates=conditions.covariates))")
     require_kind(conditions, Conditions, "follow: conditions", "cohort.conditions")
     people, segments = filter.people, conditions.segments
+    if conditions.limited:
+        raise ValueError(
+            "follow: of some measurements of these people limits alone are known, and a filter is corrected by numbers: it would "
+            'leave them out without a word; leave them out yourself, Cohort.of(records, model, censoring="m1"), or '
+            "personalise(model, cohort), which counts them"
+        )
     if people.size != conditions.size:
         raise ValueError(f"follow: the filter is of {people.size} people and the conditions of {conditions.size}; give as many")
     for name, value in people.covariates.items():

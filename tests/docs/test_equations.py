@@ -36,7 +36,15 @@ def test_what_is_typed_is_set(typed: str, seen: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["examples/drug_study.py", "examples/house.py", "examples/warfarin.py", "docs/gallery.py", "docs/shelf.py"]
+    "name",
+    [
+        "examples/drug_study.py",
+        "examples/house.py",
+        "examples/warfarin.py",
+        "docs/gallery.py",
+        "docs/population_study.py",
+        "docs/shelf.py",
+    ],
 )
 def test_every_plot_of_a_notebook_has_words(name: str) -> None:
     """A cell that draws says what is seen in its first line, by which the site gives the picture its alternative text."""

@@ -11,13 +11,16 @@ from exchange.bundle.bundle import Bundle
 from hybrid import Schedule, Signal
 from tests.exchange.bundle.test_bundle import MODELS, bundle_for
 
+REFUSED = {"administered": "how doses arrive", "correlated noise": "channels are correlated"}  # what no exported form carries
+CARRIED = [name for name in MODELS if name not in REFUSED]
+
 
 @pytest.fixture(scope="module")
 def bundles() -> dict[str, Bundle]:
     return {name: bundle_for(make()) for name, make in MODELS.items()}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CARRIED)
 def test_a_person_is_who_the_bundle_says(bundles: dict[str, Bundle], name: str) -> None:
     bundle = bundles[name]
     found, given = selected(bundle, Selection(person="№ 2")), bundle.conditions()
@@ -30,7 +33,7 @@ def test_a_person_is_who_the_bundle_says(bundles: dict[str, Bundle], name: str) 
     assert not any(p.requires_grad for p in found.model.parameters())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CARRIED)
 def test_a_member_alone_is_that_member(bundles: dict[str, Bundle], name: str) -> None:
     whole, one = (selected(bundles[name], Selection(member, "Ada")) for member in (None, 1))
     assert (whole.members, one.members) == ((0, 1), (1,))
@@ -42,6 +45,13 @@ def test_a_member_alone_is_that_member(bundles: dict[str, Bundle], name: str) ->
     torch.testing.assert_close(
         one.model.at(one.theta[:, None], one.c[:, None]).rate(x[1:], u), both[1:], rtol=1e-13, atol=0
     )
+
+
+@pytest.mark.parametrize(("name", "why"), REFUSED.items())
+def test_what_no_exported_form_carries_is_refused(bundles: dict[str, Bundle], name: str, why: str) -> None:
+    for person in (None, "Ada"):
+        with pytest.raises(ValueError, match=why):
+            selected(bundles[name], Selection(person=person))
 
 
 def test_the_typical_person_has_the_reference_covariates(bundles: dict[str, Bundle]) -> None:

@@ -568,7 +568,7 @@ def test_a_new_command_is_one_file() -> None:
     ("arguments", "words"),
     [
         (["demo", "foo"], "there is no demo 'foo'; write homeostat demo theophylline, or homeostat demo c-peptide"),
-        (["frobnicate"], "there is no command 'frobnicate'; write one of demo, fit, certify, check, report, "),
+        (["frobnicate"], "there is no command 'frobnicate'; write one of demo, identify, fit, certify, check, report, "),
         (["demo", "--fold", "3"], "homeostat demo has no option --fold; write --folds"),
         (["demo", "--members", "1"], "--members 1 is not a whole number from 2 to 1024; "),
         (["demo", "--members=2.5"], "--members 2.5 is not a whole number from 2 to 1024; "),

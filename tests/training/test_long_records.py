@@ -10,9 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from hybrid import Exponential, HybridModel, Mesh, RungeKutta, Schedule, Signal, Solver, States, Torchdiffeq, rollout
+from hybrid import (
+    Concentration,
+    Dose,
+    Exponential,
+    HybridModel,
+    Mesh,
+    RungeKutta,
+    Schedule,
+    Signal,
+    Solver,
+    States,
+    Torchdiffeq,
+    conditions_of,
+    rollout,
+)
 from learned import MLP, AdditiveProportional, Ensemble, select
-from physics import LinearBackbone, SharedPopulation
+from physics import LinearBackbone, OneCompartmentOral, SharedPopulation
 from tests.training.test_shooting import MEMBERS, conditions, driven, own
 from training import (
     Anchor,
@@ -25,6 +39,7 @@ from training import (
     fit,
     gaussian_crps,
     judged_tail,
+    several,
     shoot,
 )
 from training.course import Course
@@ -244,3 +259,26 @@ def test_how_many_windows_and_when_a_fit_says_that_a_record_is_long(monkeypatch:
     monkeypatch.setattr("training.fitting.LONG", 39)
     with pytest.warns(UserWarning, match=r"the longest record has 39 segments.*write last\(shoot\(model, cohort"):
         next(fit(model, cohort))
+
+
+@pytest.mark.parametrize("solver", [RungeKutta("rk4"), Exponential()])
+def test_members_with_their_own_rates_go_through_windows(solver: Solver) -> None:
+    """One person under members whose A differs, and copies of that person: A is theirs, whatever axis it came with."""
+    backbone = OneCompartmentOral()
+    one = HybridModel(
+        backbone,
+        SharedPopulation(backbone, learned=True),
+        observation=Concentration("plasma", "V"),
+        noise=AdditiveProportional([0.5], [0.1], [0.03]),
+    )
+    model = several(one, 3, torch.Generator().manual_seed(0))
+    given = conditions_of(
+        model, [Schedule((Dose("gut", 0.0, 320.0),))], [[0.5 * k for k in range(1, 41)]], mesh=Mesh(0.25)
+    )
+    nobody = torch.zeros(3, 1, 0, dtype=torch.float64)
+    whole, through = (rollout(model, given, nobody, by).states for by in (solver, InWindows(solver, 5)))
+    torch.testing.assert_close(whole, through, rtol=1e-7, atol=1e-7)
+    for m in range(3):  # each member is as alone
+        alone = rollout(select(model, torch.tensor([m])), given, nobody[:1], solver).states
+        torch.testing.assert_close(alone[0], whole[m], rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(whole[0], whole[1])

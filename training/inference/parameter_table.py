@@ -46,7 +46,7 @@ class ParameterRow:
 
 def _summary(table: Any) -> Summary:
     rows = [
-        (row.name, f"{row.estimate:.4g} {row.unit}, RSE {row.rse:.1%}, {row.low:.4g} to {row.high:.4g}")
+        (row.name, f"{row.estimate:.4g}{_behind(row.unit)}, RSE {row.rse:.1%}, {row.low:.4g} to {row.high:.4g}")
         for row in table.rows[:5]
     ]
     return (
@@ -165,6 +165,10 @@ def _shrunk(found: Shrinkage, name: str, m: int) -> float | None:
     if kind in ("additive", "proportional", "sd", "exponential") and inside in found.channels:
         return float(found.epsilon[m, found.channels.index(inside)])
     return None
+
+
+def _behind(unit: str) -> str:
+    return "" if unit == "1" else f" {unit}"
 
 
 def _number(value: Any) -> Any:

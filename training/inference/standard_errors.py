@@ -21,6 +21,7 @@ _TOUCHED = 0.01  # of a direction's largest part, each in its size: less is what
 _ILL = 1000.0  # the condition number beyond which the field speaks of a model with too many numbers for its data
 _ARRIVED = 0.1  # of −2 log L: what a fit may still be away from its optimum, without a word
 _NO_SPREAD = 0.01  # ω: people who differ by 1 % cannot be told apart from people who do not
+_TOGETHER = 0.9  # |ρ|: beyond it the free number of a correlation is large, and moves it little
 _PREFIX = {"log": "log ", "logit": "logit ", "fisher": "artanh ", "linear": ""}
 
 
@@ -123,7 +124,9 @@ class StandardErrors:
             of = f" (member {m})" if M > 1 else ""
             for way in self.unseen[m]:
                 found.append(f"{self._not_seen(m, way)}{of}")
-            if bool(torch.isnan(self.covariance[m]).any()):
+            if bool(
+                torch.isnan(self.covariance[m].diagonal()).any()
+            ):  # beside what is not seen, infinite, stand NaN too
                 found.append(
                     "The model is not at a minimum of −2 log L: it falls to both sides, and standard errors have no meaning "
                     "here; fit "
@@ -156,6 +159,11 @@ class StandardErrors:
                     f"{name} lies at 0, the end of its range, where the likelihood is flat in its logarithm: a standard error "
                     "is not "
                     "defined there; take the spread away, and compare the two by `likelihood_ratio`"
+                )
+            if name.startswith("corr(") and abs(float(self.value[m, alone[0]])) > _TOGETHER:
+                return (
+                    f"{name} lies near the end of its range, where the likelihood hardly bends along it: it has no standard "
+                    "error; whether it is 0 is asked by `likelihood_ratio`, with the model without it"
                 )
             return f"The data say nothing about {name}: it has no standard error; hold it at what is known"
         return (

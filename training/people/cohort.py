@@ -97,6 +97,8 @@ class Cohort:
         require_choice(self.censoring, ("m3", "m4", "m1"), "Cohort: censoring")
         if self.censoring == "m1":
             object.__setattr__(self, "limits", None)
+        if self.conditions.limited != (self.limits is not None):
+            object.__setattr__(self, "conditions", replace(self.conditions, limited=self.limits is not None))
         if self.limits is not None:
             require_shape(self.limits, "Cohort: limits", *self.y.shape, 2, write="Cohort.of(records, model)", like=self.y)
             if self.y.device.type == "cpu" and bool((self.censored & torch.isfinite(self.y)).any()):
@@ -259,6 +261,9 @@ class Cohort:
     ) -> Tensor | None:  # (M, R·N)
         """The part of `nll` that is not Gaussian: of values between limits, and of M4's condition; None where there is none."""
         positive = self.censoring == "m4"
+        for what, value in (("mean", mean), ("variance", variance)):
+            shape = ("M", "R·N", *self.y.shape[1:])
+            require_shape(value, f"Cohort.limits_nll: {what}", *shape, write=f"rollout(…).{what}", like=self.y)
         if self.limits is None and not positive:
             return None
         y, limits = self._copies(mean)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid import HybridModel, Shift, ShiftReason, Solver
+from hybrid.solve.solver import require_solver
 from physics.arguments import as_written, quote, require_kind, require_number, require_same_people
 from physics.glance import Summary, glance
 from training.people import Cohort, Personal
@@ -26,6 +27,7 @@ _COVARIATES, _OWN, _REST = 0.02, 0.0085, 0.0015  # of these three; what else is 
 _QUANTILE = 0.01  # the members' disagreement in training is passed by so many; more than it by half is beyond
 CATEGORIES = 5  # so few whole numbers are categories, and no quantity
 
+# When somebody is flagged, in words: what is held beside what of the training, with the share that each comparison flags
 CRITERION = (
     "Held beside the training's people, without outcomes: the covariates that the model reads against a box "
     "that all but 2 % of them "
@@ -104,6 +106,7 @@ class Reference:
         require_kind(model, HybridModel, "Reference.of: model", "Reference.of(model, cohort, personal)")
         require_kind(cohort, Cohort, "Reference.of: cohort", "Cohort.of(records, model)")
         require_kind(personal, (Personal, type(None)), "Reference.of: personal", "personalise(model, cohort)")
+        require_solver(solver, "Reference.of")
         if not cohort.ids:
             raise ValueError("Reference.of: cohort has nobody, and a training has somebody; write Cohort.of(records, model)")
         if personal is not None:
@@ -145,6 +148,8 @@ class Reference:
 
     def judge(self, given: Given, measured: Measured, names: tuple[str, ...] = ()) -> tuple[Shift, ...]:
         """People held beside the training: `given`, what is known of them beforehand, and what the model makes of them."""
+        require_kind(given, Given, "Reference.judge: given", "Given.of(known, asked)")
+        require_kind(measured, Measured, "Reference.judge: measured", "Measured.of(…)")
         rows, levels, found = given.rows(), given.levels(), []
         # without covariates their share is left to what is measured
         more = 1.0 if self.covariates else 1.0 + _COVARIATES / (_OWN + _REST)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from homeostat.pictures.colours import GREY, LINE, SECOND
-from homeostat.pictures.diagnostics.marks import dot_line, trend
+from homeostat.pictures.diagnostics.marks import EACH, dot_line, trend
 from homeostat.pictures.sheet import Given, sheet_axes
 from homeostat.pictures.style import axis_labels, label, panel_title, tidy
 from physics.arguments import require_kind
@@ -45,7 +45,7 @@ def eta_axes(found: EtaCovariates, *, axes: Given = None, title: str | None = No
         size=(max(5.5, 3.25 * columns), 2.75 * rows + 0.2),
         title=title,
         subtitle=subtitle,
-        handles=_handles(),
+        handles=_handles(any(_grouped(found, j, k) for j, k in pairs)),
         legend_columns=2 if columns > 1 else 1,
     )
     for panel, (j, k) in zip(panels, pairs, strict=True):
@@ -85,8 +85,12 @@ def _shown(chance: float) -> str:
     return f"{chance:.3f}" if chance < 0.1 else f"{chance:.2f}"
 
 
-def _handles() -> list[Artist]:
-    return [
-        Line2D([], [], color=LINE, marker="o", markersize=4.4, linestyle="none", label="one person"),
-        Line2D([], [], color=SECOND, linewidth=1.8, label="means in groups"),
-    ]
+def _grouped(found: EtaCovariates, j: int, k: int) -> bool:
+    """Are means drawn: of few values that a covariate takes, or of enough people for two groups?"""
+    here = np.isfinite(found.eta[:, j]) & np.isfinite(found.values[:, k])
+    return len(np.unique(found.values[here, k])) <= 5 or int(here.sum()) >= 2 * EACH
+
+
+def _handles(grouped: bool) -> list[Artist]:
+    dots = [Line2D([], [], color=LINE, marker="o", markersize=4.4, linestyle="none", label="one person")]
+    return [*dots, Line2D([], [], color=SECOND, linewidth=1.8, label="means in groups")] if grouped else [*dots]

@@ -42,8 +42,8 @@ class Polynomials(Scheme):
         return Polynomials(method, t.c, t.closing, t.error_order, False, t)
 
     def combination(self, field: SemilinearField, M: int, Mw: int, R: int) -> Combination:
-        n, A = field.A.shape[-1], field.A
-        rows: Tensor | None = A[:1, :1].reshape(1, n, n) if field.shared else A.expand(M, -1, n, n).reshape(-1, n, n)
+        n, A, N = field.A.shape[-1], field.A, field.segments.dt.shape[0]
+        rows: Tensor | None = A[:1, :1].reshape(1, n, n) if field.shared else A.expand(M, N, n, n).reshape(-1, n, n)
         if field.tape is not None:
             rows = None  # its rates hold all that is linear
         h = field.segments.dt.T[:, :, None]

@@ -11,6 +11,7 @@ from scipy import stats
 from homeostat.gallery.opening import what_it_is
 from hybrid import Concentration, Dose, HybridModel, Schedule, predict, rollout
 from hybrid.defaults import differentiating
+from hybrid.filters import UKF, Followed, follow
 from learned import AdditiveProportional, Constant, Zero
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import (
@@ -281,3 +282,20 @@ def test_scores_refuse_what_is_no_number_and_m1_leaves_it_out() -> None:
     assert int(Outcome.of(prediction, plain).y.isfinite().sum()) == int(cohort.mask.sum())
     assert "only known to lie between limits: that counts in what is learned" in what_it_is(m, records, "a table")
     assert "limits" not in what_it_is(m, [replace(r, lower=None, upper=None) for r in records], "a table")
+
+
+def test_a_filter_refuses_measurements_of_which_limits_alone_are_known() -> None:
+    own = model()
+    record = Record(
+        "1", Schedule((Dose("gut", 0.0, 320.0),)), [1.0, 12.0], [[8.0], [NAN]], ("concentration",), units=UNITS,
+        upper=np.array([[INF], [0.5]]),
+    )  # fmt: skip
+    limited = Cohort.of([record], own)
+    assert limited.conditions.limited
+    assert limited.people(torch.tensor([0])).conditions.limited
+    filter = UKF(Followed.of(own, 1, floor={"gut": 1.0, "plasma": 1.0}))
+    with pytest.raises(ValueError, match="limits alone are known"):
+        follow(filter, limited.conditions, limited.y)
+    for fine in (limited.until(2.0), Cohort.of([record], own, censoring="m1")):  # what has limits is taken away, or left out
+        assert not fine.conditions.limited
+        assert torch.isfinite(follow(filter, fine.conditions, fine.y).last.mean).all()
