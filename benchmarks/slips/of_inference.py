@@ -37,7 +37,7 @@ def rows() -> dict[str, Call]:
             "model": model, "cohort": cohort, "count": 2, "generator": generator(), "strata": ["a"] * len(w.people),
             "curvature": "fisher", "steps": 1, "tolerance": 1e-4, "together": 2, "start": start, "solver": solver}), dear=True),
         "estimates": lambda: (inference.estimates, {"model": model}),
-        "likelihood_ratio": lambda: (inference.likelihood_ratio, {"smaller": smaller, "larger": larger}),
+        "likelihood_ratio": lambda: (inference.likelihood_ratio, {"smaller": smaller, "larger": larger, "ends": []}),
         "objective_value": Call(lambda: (inference.objective_value, dict(weighted)), dear=True),
         "parameter_table": Call(lambda: (inference.parameter_table, {
             "fitted": Fitted(model, start), "cohort": cohort, "level": 0.9, "approximation": "focei", "covariance": "observed",

@@ -1,12 +1,13 @@
 """Is the larger of two nested models worth its numbers? The likelihood-ratio test, with a spread of 0 at the end of its range."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from physics.arguments import require_kind, require_number
+from physics.arguments import quote, require_kind, require_names, require_number
 from physics.glance import Summary, glance
 from training.inference.objective_value import ObjectiveValue
 
@@ -55,17 +56,25 @@ class LikelihoodRatio:
         )
 
 
-def likelihood_ratio(smaller: ObjectiveValue, larger: ObjectiveValue) -> LikelihoodRatio:
+def likelihood_ratio(
+    smaller: ObjectiveValue,
+    larger: ObjectiveValue,
+    *,
+    ends: Sequence[str] = (),
+) -> LikelihoodRatio:
     """The likelihood-ratio test of a model against a larger one in which it lies.
 
-    Of r regular numbers the fall of −2 log L is χ²_r under the smaller model. A spread ω that the smaller model does not have
-    lies at 0, the end of its range: with r regular numbers beside it (its correlations, say) the fall is ½χ²_r + ½χ²_{r+1}, so
-    that of ω alone half of all falls are 0 and p is half of what χ²₁ says. What was added is read from the names; a spread that
-    the smaller model has and holds at a number is inside its range.
+    Of r regular numbers the fall of −2 log L is χ²_r under the smaller model. A spread ω, between people or occasions, or a part
+    of the noise ("additive(y)", "proportional(y)") that the smaller model does not have lies at 0, the end of its range: with r
+    regular numbers beside it (its correlations, say) the fall is ½χ²_r + ½χ²_{r+1}, so that of ω alone half of all falls are 0
+    and p is half of what χ²₁ says. What was added is read from the names; a spread that the smaller model has and holds at a
+    number is inside its range.
 
-    Arguments: two `objective_value`s, each of a model at its optimum (`polish`), of the same data by the same approximation.
+    Arguments: two `objective_value`s, each of a model at its optimum (`polish`), of the same data by the same approximation;
+    `ends`, what else of the added lies at an end of its range in the smaller model, which no name says: ("Tlag",), where that
+    model has no lag.
     Errors: `ValueError` for two approximations, two numbers of nodes, or two sets of data; a larger model without all numbers of
-    the smaller; two or more spreads that were not there (the mixture's weights then depend on the information: add one at a
+    the smaller; two or more that were not there and lie at 0 (the mixture's weights then depend on the information: add one at a
     time, or simulate from the smaller model); weights of networks in either; a larger model whose −2 log L is higher: its search
     is not over.
     Law: the test of ω alone on data without spread rejects at level a with probability a, for a < ½.
@@ -91,8 +100,16 @@ def likelihood_ratio(smaller: ObjectiveValue, larger: ObjectiveValue) -> Likelih
         raise ValueError(
             f"likelihood_ratio: the smaller model has a spread of {lost[0]} and the larger has none; compare by aic or bic"
         )
-    new = [name for name in larger.spreads if name not in smaller.spreads]
-    held = [name for name in new if f"omega({name})" not in added]
+    ends = require_names(ends, "likelihood_ratio: ends", '("Tlag",)')
+    if stray := [name for name in ends if name not in added]:
+        raise ValueError(
+            f"likelihood_ratio: ends names {quote(stray[0])}, which the larger model does not add; it adds {', '.join(added)}"
+        )
+    # κ of every occasion has one spread
+    of_spreads = {name: _spread(name) for name in larger.spreads if name not in smaller.spreads}
+    held = [name for name, spread in of_spreads.items() if spread not in added]
+    at_zero = {*of_spreads.values(), *ends, *(name for name in added if name.startswith(("additive(", "proportional(")))}
+    new = [name for name in added if name in at_zero]
     if held:
         raise ValueError(
             f"likelihood_ratio: the larger model has a spread of {held[0]} that is given and not estimated, so the smaller "
@@ -101,9 +118,9 @@ def likelihood_ratio(smaller: ObjectiveValue, larger: ObjectiveValue) -> Likelih
         )
     if len(new) > 1:
         raise ValueError(
-            f"likelihood_ratio: the spreads of {', '.join(new)} are all 0 in the smaller model, and the law of the fall then "
-            "depends "
-            "on the information that the data hold of each; add one at a time, or simulate from the smaller model and fit both"
+            f"likelihood_ratio: {', '.join(new)} are all at an end of their range in the smaller model, and the law of the fall "
+            "then depends on the information that the data hold of each; add one at a time, or simulate from the smaller model "
+            "and fit both"
         )
     fall = (smaller.ofv - larger.ofv).to("cpu", torch.float64)
     if bool((fall < -_ROUNDING).any()):
@@ -117,9 +134,15 @@ def likelihood_ratio(smaller: ObjectiveValue, larger: ObjectiveValue) -> Likelih
     if new:
         p = 0.5 * _tail(fall, r) + 0.5 * _tail(fall, r + 1)
         return LikelihoodRatio(
-            fall, p, added, 1, f"½ χ²({r}) + ½ χ²({r + 1}), a spread of 0 being the end of its range"
+            fall, p, added, 1, f"½ χ²({r}) + ½ χ²({r + 1}), {new[0]} being at the end of its range in the smaller model"
         )
     return LikelihoodRatio(fall, _tail(fall, r), added, 0, f"χ²({r})")
+
+
+def _spread(effect: str) -> str:
+    """The name of the standard deviation of an effect: of a parameter between people, or of one between occasions."""
+    parameter, occasion, _ = effect.partition(" in occasion ")
+    return f"iov({parameter})" if occasion else f"omega({parameter})"
 
 
 def require_comparable(one: ObjectiveValue, other: ObjectiveValue, name: str) -> None:

@@ -92,7 +92,9 @@ class ObjectiveValue:
 
 def _of_people(name: str, spreads: tuple[str, ...]) -> bool:
     """Does this number describe how people differ?"""
-    return name.startswith(("omega(", "corr(")) or name in spreads or name.rpartition(" on ")[2] in spreads
+    if name.startswith("corr("):  # of two parameters, or of the errors of two channels
+        return all(one in spreads for one in name.removeprefix("corr(").removesuffix(")").split(","))
+    return name.startswith(("omega(", "iov(")) or name in spreads or name.rpartition(" on ")[2] in spreads
 
 
 def objective_value(

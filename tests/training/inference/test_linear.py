@@ -266,6 +266,24 @@ def test_tails_against_scipy(fall: float) -> None:
     )
     assert float(inside.p[0]) == pytest.approx(chi2.sf(fall, 1), rel=1e-9)
     assert inside.boundary == 0
+    # a part of the noise, a spread between occasions, and what only the caller knows lie at 0 as a new spread does
+    of_one = 0.5 * chi2.sf(fall, 1) + 0.5 * (fall <= 0.0)
+    noisy = likelihood_ratio(small, value_of(100.0 - fall, ("ka", "V", "proportional(y)"), ()))
+    effects = ("V", "V in occasion 1", "V in occasion 2")
+    occasions = likelihood_ratio(with_v, value_of(100.0 - fall, ("ka", "V", "omega(V)", "iov(V)"), effects))
+    lagged = likelihood_ratio(small, value_of(100.0 - fall, ("ka", "V", "Tlag"), ()), ends=("Tlag",))
+    for one in (noisy, occasions, lagged):
+        assert float(one.p[0]) == pytest.approx(of_one, rel=1e-9)
+        assert one.boundary == 1
+    with pytest.raises(ValueError, match="ends names 'F', which the larger model does not add"):
+        likelihood_ratio(small, value_of(100.0 - fall, ("ka", "V", "Tlag"), ()), ends=("F",))
+
+
+def test_what_counts_people_in_the_mixed_criterion() -> None:
+    """A correlation of errors is of measurements, one of parameters of people (Delattre, Lavielle & Poursat 2014)."""
+    one = value_of(100.0, ("ka", "V", "omega(V)", "iov(V)", "corr(V,ka)", "corr(y1,y2)"), ("V", "ka", "V in occasion 1"))
+    constant = 100.0 * math.log(2.0 * math.pi)
+    assert float(one.bic("mixed")) == pytest.approx(100.0 + constant + 5 * math.log(10) + math.log(100), rel=1e-12)
 
 
 @pytest.mark.parametrize(
