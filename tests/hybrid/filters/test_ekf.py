@@ -43,6 +43,10 @@ def followed(model: HybridModel) -> Followed:
     return Followed.of(model, PEOPLE, mesh=Mesh(0.2), solver=RungeKutta("rk4"))
 
 
+def undriven(people: Followed) -> Tensor:  # (1, N, 1, 0)
+    return torch.zeros(1, people.size, 1, 0, dtype=F64)
+
+
 def test_deviations_go_by_the_derivative_of_the_step_that_is_taken() -> None:
     people, belief = followed(oral(2)), start(2)
     interval = Interval.of(torch.tensor([0.1, 0.2, 0.15], dtype=F64), 2, meshed=True)
@@ -70,10 +74,10 @@ def test_a_measurement_is_taken_by_its_slope_in_states_and_coordinates() -> None
         columns = []
         for j in range(5):
             e = 1e-4 * torch.eye(5, dtype=F64)[j] * torch.tensor([100.0, 100.0, 1.0, 1.0, 1.0], dtype=F64)
-            up, down = seen(people, torch.stack([belief.mean + e, belief.mean - e], 2)).unbind(2)
+            up, down = seen(people, torch.stack([belief.mean + e, belief.mean - e], 2), undriven(people)).unbind(2)
             columns.append((up - down) / (2.0 * e[j]))
         H = torch.stack(columns, -1)  # (M, N, 1, z)
-        predicted = seen(people, belief.mean[:, :, None])[:, :, 0]
+        predicted = seen(people, belief.mean[:, :, None], undriven(people))[:, :, 0]
         P = belief.covariance
         S = H @ P @ H.mT + 0.3**2 + 0.01**2
         K = P @ H.mT / S  # Särkkä & Svensson 2023, eq. 7.29
@@ -160,7 +164,8 @@ def test_smoothing_a_bent_model_is_surer_than_filtering_and_nearer_to_the_truth(
                 x = x + torch.from_numpy(rng.standard_normal((1, N, 2))) * torch.tensor([3.0, 8.0], dtype=F64) * (h / 4) ** 0.5
                 z = torch.cat([x, z[..., 2:]], -1)
             truth.append(z)
-            y.append(seen(people, z[:, :, None])[:, :, 0] + 0.4 * torch.from_numpy(rng.standard_normal((1, N, 1))))
+            noise = 0.4 * torch.from_numpy(rng.standard_normal((1, N, 1)))
+            y.append(seen(people, z[:, :, None], undriven(people))[:, :, 0] + noise)
         belief = Belief(mean, root.expand(1, N, 5, 5), torch.zeros(N, dtype=F64), 2)
         segments = segments_of(torch.full((N, T), h, dtype=F64), 2)
         track = along(make(people), belief, segments, torch.stack(y, 2), keep="all")

@@ -89,7 +89,7 @@ def test_its_failures_name_record_time_and_cause(model: HybridModel) -> None:
     with pytest.raises(SimulationError) as caught:
         found.require()
     assert [f.cause for f in caught.value.failures] == [Cause.NOT_FINITE]
-    assert {cause.name for cause in Cause} == {"NOT_FINITE", "OUT_OF_STEPS", "COLLAPSED", "UNSTABLE", "SWINGS"}
+    assert {cause.name for cause in Cause} == {"NOT_FINITE", "OUT_OF_STEPS", "COLLAPSED", "UNSTABLE", "SWINGS", "UNSETTLED"}
     with pytest.raises(ValueError, match="Failure: cause must be"):
         Failure(0, 1.0, "broken")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="OUT_OF_STEPS needs numbers"):

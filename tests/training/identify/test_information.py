@@ -354,7 +354,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: person_information(_two_members(), dosed(1.0)), "has 2 members"),
     (lambda: sensitivities(_random(), dosed(1.0)), "process noise"),
     (lambda: sensitivities(concentration(by_mouth()).to(torch.float32), dosed(1.0)), "float64"),
-    (lambda: sensitivities(_together(), dosed(1.0)), "are correlated"),
+    (lambda: sensitivities(_together(), dosed(1.0)), "err together"),
     (lambda: population_information(_still(), Arm(Schedule(), (1.0,))), "no number of this model that has a name"),
     (lambda: compare_designs(warfarin(), {}), "no design was given"),
     (lambda: compare_designs(warfarin(), {"a": dosed(1.0)}, ("CL",)), "are of one person's θ"),
