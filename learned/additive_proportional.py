@@ -1,24 +1,14 @@
 """Noise with a constant part and a part that grows with what is measured."""
 
-import copy
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from learned.joints import Joint
-from learned.noise import (
-    Estimates,
-    NoiseHead,
-    PerChannel,
-    called,
-    channel_order,
-    learned_sizes,
-    per_channel,
-    require_seen,
-)
-from learned.sizes import generator_of, shown
+from learned.noise import Estimates, NoiseHead, PerChannel, require_seen
+from learned.sizes import generator_of
+from learned.two_parts import arguments_of, begin, joined_in_order, sizes_of_both
 
 
 class AdditiveProportional(NoiseHead):
@@ -34,34 +24,19 @@ class AdditiveProportional(NoiseHead):
     Source: Beal & Sheiner, NONMEM Users Guide Part I (1992).
     """
 
+    names: tuple[str, ...] | None
+    called: tuple[str, ...] | None
+    start: tuple[list[float], list[float]]
+    log_additive: nn.Parameter
+    log_proportional: nn.Parameter
+
     def __init__(self, additive: PerChannel, proportional: PerChannel, floor: PerChannel) -> None:
         super().__init__()
-        given = {"additive": additive, "proportional": proportional, "floor": floor}
-        self.names, (additive, proportional, floor) = per_channel(given, "AdditiveProportional")
-        if not len(additive) == len(proportional) == len(floor) or not all(
-            0.0 < v < math.inf for v in (*additive, *proportional, *floor)
-        ):
-            raise ValueError(
-                "AdditiveProportional: needs positive finite additive, proportional and floor, one per channel, got "
-                f"{shown(additive)}, {shown(proportional)}, {shown(floor)}"
-            )
-        self.channels = len(additive)
-        self.called: tuple[str, ...] | None = self.names
-        self.start = ([float(a) for a in additive], [float(b) for b in proportional])
-        self.register_buffer("floor", torch.tensor([float(f) for f in floor], dtype=torch.float64))
-        self.log_additive = nn.Parameter(torch.tensor([self.start[0]], dtype=torch.float64).log())
-        self.log_proportional = nn.Parameter(torch.tensor([self.start[1]], dtype=torch.float64).log())
+        begin(self, additive, proportional, floor)
 
     def joined(self, joint: Joint) -> "AdditiveProportional":
         """This head with its channels in the model's order."""
-        order = channel_order(self.names, joint, "AdditiveProportional")
-        if order is None:
-            return called(self, joint)
-        found = copy.deepcopy(self)
-        found.names, found.start = joint.channels, ([self.start[0][i] for i in order], [self.start[1][i] for i in order])
-        for tensor in (*found.parameters(), *found.buffers()):
-            tensor.data = tensor.data[..., order]
-        return called(found, joint)
+        return joined_in_order(self, joint)
 
     def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
         require_seen(self, y, self.log_additive.shape[0])
@@ -71,19 +46,14 @@ class AdditiveProportional(NoiseHead):
 
     def estimates(self) -> Estimates:
         """What is learned, by name: "additive(…)", the standard deviation where y is 0 (floor included), "proportional(…)"."""
-        additive = (self.floor.square() + (2.0 * self.log_additive).exp()).sqrt()
-        sizes = {"additive": (self.log_additive, additive), "proportional": (self.log_proportional, self.log_proportional.exp())}
-        return learned_sizes(sizes, self.called)
+        return sizes_of_both(self)
 
     def reset(self, generator: torch.Generator) -> None:
         generator_of(generator, "AdditiveProportional.reset: generator")
         return None
 
     def config(self) -> dict[str, Any]:
-        given = {"additive": self.start[0], "proportional": self.start[1], "floor": self.floor.tolist()}
-        if self.names is None:
-            return given
-        return {key: dict(zip(self.names, values, strict=True)) for key, values in given.items()}
+        return arguments_of(self)
 
 
 Combined2 = AdditiveProportional  # the field's name of it, beside `Combined1`

@@ -1,6 +1,5 @@
 """Noise that is the same everywhere."""
 
-import copy
 import math
 from typing import Any
 
@@ -16,6 +15,7 @@ from learned.noise import (
     channel_order,
     learned_sizes,
     per_channel,
+    reordered,
     require_seen,
 )
 from learned.sizes import generator_of, shown
@@ -48,11 +48,9 @@ class Constant(NoiseHead):
         order = channel_order(self.names, joint, "Constant")
         if order is None:
             return called(self, joint)
-        found = copy.deepcopy(self)
-        found.names, found.start = joint.channels, [self.start[i] for i in order]
-        for tensor in (*found.parameters(), *found.buffers()):
-            tensor.data = tensor.data[..., order]
-        return called(found, joint)
+        found = reordered(self, joint, order)
+        found.start = [self.start[i] for i in order]
+        return found
 
     def variance(self, y: Tensor, x: Tensor, u: Tensor) -> Tensor:
         require_seen(self, y, self.log_sd.shape[0])

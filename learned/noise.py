@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -47,11 +47,17 @@ def channel_order(names: tuple[str, ...] | None, joint: Joint, where: str) -> li
     return list(places(joint.channels, names, where))
 
 
-class _Called(Protocol):
+class Called(Protocol):
+    """A head whose numbers go by its channels' names: those that it was given, and what a model calls them."""
+
+    names: tuple[str, ...] | None
     called: tuple[str, ...] | None
 
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def buffers(self) -> Iterator[Tensor]: ...
 
-_Head = TypeVar("_Head", bound=_Called)
+
+_Head = TypeVar("_Head", bound=Called)
 
 
 def called(head: _Head, joint: Joint) -> _Head:
@@ -60,6 +66,15 @@ def called(head: _Head, joint: Joint) -> _Head:
         head = copy.copy(head)
     head.called = joint.channels
     return head
+
+
+def reordered(head: _Head, joint: Joint, order: Sequence[int]) -> _Head:
+    """A copy of the head with every number of its channels in the model's `order`, by the names that the model has."""
+    found = copy.deepcopy(head)
+    found.names = joint.channels
+    for tensor in (*found.parameters(), *found.buffers()):
+        tensor.data = tensor.data[..., order]
+    return called(found, joint)
 
 
 def learned_sizes(
