@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
 from matplotlib.axes import Axes
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from homeostat.cli import app
 from homeostat.pictures import expected_errors_axes
