@@ -8,9 +8,9 @@ from torch import Tensor
 
 from hybrid import HybridModel, SimulationError, Solver
 from learned import select
-from training.descent import flat, place
 from training.inference.approximations import Approximation, copies_of_each, marginal
 from training.inference.estimates import loosest
+from training.loop.descent import flat, place
 from training.people.cohort import Cohort
 
 _STEP = 1e-3  # h of the central differences of an exact gradient: truncation h² and the gradient's own 1e-8/h meet about here
@@ -178,8 +178,8 @@ def seen(
     """Split into what the likelihood determines and what it does not.
 
     A number along which it does not bend, beyond `noise` in its size, is not seen; nor is one whose standard error, with all
-    others known, is above the `loosest`. The matrix of the others is scaled to a diagonal of ones, so that units play no part; a direction whose eigenvalue then is below 1e−7, or below what noise could
-    make, is not seen either.
+    others known, is above the `loosest`. The matrix of the others is scaled to a diagonal of ones, so that
+    units play no part; a direction whose eigenvalue then is below 1e−7, or below what noise could make, is not seen either.
     """
     P = len(information)
     unit = torch.nan_to_num(size, nan=0.0)

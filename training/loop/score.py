@@ -9,7 +9,7 @@ from hybrid import HybridModel, Rollout, SimulationError, Solver
 from learned import select
 from training.anchor import Anchor
 from training.fitted import Compared
-from training.lessons import Lessons, judgement, lessons, looked, scored
+from training.loop.lessons import Lessons, judgement, lessons, looked, scored
 from training.losses import Stability, residual_share, weight_penalty
 from training.machinery.distributed import Shard
 from training.objective import Objective
