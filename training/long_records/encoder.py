@@ -20,8 +20,8 @@ class StartEncoder:
     """How `shoot` is to find the windows' starts where records are many: by one map, trained along, instead of numbers for each.
 
     s = scale·(W f + b + V tanh(U f + a)), f the measurements and inputs at τ − lags·δ, …, τ + lags·δ around the start τ of a
-    window, standardised, δ the median time between two measurements: between two measurements on the straight line, beyond the first
-    and the last as these; a channel that a record has no measurement of counts as its mean. Only what teaches is read. W, b, and
+    window, standardised, δ the median time between two measurements: between two measurements on the straight line, beyond the
+    first and the last as these; a channel that a record has no measurement of counts as its mean. Only what teaches is read. W, b, and
     U, V, a of `hidden` units where there are some, are every member's own, (2·lags + 1)·(p + m)·n + n numbers without these,
     however many records there are.
     Arguments: `lags` on either side, 8 · `hidden`, 16; 0 is a linear map, enough where dynamics and observation are linear.
