@@ -21,9 +21,9 @@ class StartEncoder:
 
     s = scale·(W f + b + V tanh(U f + a)), f the measurements and inputs at τ − lags·δ, …, τ + lags·δ around the start τ of a
     window, standardised, δ the median time between two measurements: between two measurements on the straight line, beyond the
-    first and the last as these; a channel that a record has no measurement of counts as its mean. Only what teaches is read. W, b, and
-    U, V, a of `hidden` units where there are some, are every member's own, (2·lags + 1)·(p + m)·n + n numbers without these,
-    however many records there are.
+    first and the last as these; a channel that a record has no measurement of counts as its mean. Only what teaches is read. W,
+    b, and U, V, a of `hidden` units where there are some, are every member's own, (2·lags + 1)·(p + m)·n + n numbers without
+    these, however many records there are.
     Arguments: `lags` on either side, 8 · `hidden`, 16; 0 is a linear map, enough where dynamics and observation are linear.
     Law: the number of its parameters does not depend on how many records or windows there are.
     Source: Beintema, Schoukens & Tóth, Automatica 152 (2023) 110958 (an encoder by measurements before τ, without joints).
