@@ -16,9 +16,10 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import quote, require_kind
 from physics.glance import Summary, glance
-from training.course import Course, Stage, named
 from training.fitted import Fitted
 from training.looks import Looks
+from training.loop.course import Course, Stage, named
+from training.loop.score import Score, require_forecast
 from training.machinery.distributed import Shard
 from training.machinery.precision import in_bfloat16
 from training.machinery.state import State
@@ -26,7 +27,6 @@ from training.machinery.together import Part
 from training.objective import Objective
 from training.people.arguments import require_trainable
 from training.people.cohort import Cohort
-from training.score import Score, require_forecast
 from training.search import Search
 
 LONG = 2000  # segments in a row: from here on a fit by `shoot` is proposed

@@ -14,9 +14,9 @@ from hybrid.threads import of_cohort, threads_by
 from learned import select
 from physics.arguments import require_callable, require_flag, require_kind, require_number, require_shape
 from physics.glance import Summary, glance
-from training.descent import NOT_OF_LBFGS, LineSearch, Point, descend, flat, place, reasons_in_words
 from training.fitted import Fitted
 from training.looks import Looks
+from training.loop.descent import NOT_OF_LBFGS, LineSearch, Point, descend, flat, place, reasons_in_words
 from training.losses import Stability, residual_share
 from training.objective import Objective, people_counted
 from training.people.arguments import require_fit, require_numbers, require_untouched

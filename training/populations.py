@@ -15,19 +15,29 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_choice, require_kind, require_number, require_tensor
 from physics.glance import Summary, glance
-from training.descent import NOT_OF_LBFGS, Descended, Descent, LineSearch, Point, descend, flat, place, reasons_in_words
 from training.fitted import Fitted
-from training.lessons import lessons
 from training.looks import Looks
-from training.marginal import require_float64
-from training.marginals import Costs, Marginals
+from training.loop.descent import (
+    NOT_OF_LBFGS,
+    Descended,
+    Descent,
+    LineSearch,
+    Point,
+    descend,
+    flat,
+    place,
+    reasons_in_words,
+)
+from training.loop.lessons import lessons
+from training.loop.resumed import kept
+from training.loop.stepwise import Stepwise
+from training.marginal.laplace import require_float64
+from training.marginal.marginals import Costs, Marginals
 from training.objective import Objective
 from training.people.arguments import require_trainable, require_untouched
 from training.people.cohort import Cohort
 from training.people.mode import Curvature
-from training.resumed import kept
 from training.search import Search
-from training.stepwise import Stepwise
 
 _NEARER = "a start from the data: build the model of `starting_values(records, backbone).backbone`"
 

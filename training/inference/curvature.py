@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hybrid import HybridModel, SimulationError, Solver
 from learned import select
-from training.descent import flat, place
 from training.inference.approximations import Approximation, copies_of_each, marginal
+from training.loop.descent import flat, place
 from training.people.cohort import Cohort
 
 _STEP = 1e-3  # h of the central differences of an exact gradient: truncation h² and the gradient's own 1e-8/h meet about here

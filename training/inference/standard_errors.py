@@ -12,7 +12,7 @@ from physics.glance import Summary, glance
 from training.inference.approximations import Approximation, people_counted_in, require_approximation
 from training.inference.curvature import Likelihood, decrement, seen
 from training.inference.estimates import backward, forward, jacobian, stretch, trained, united
-from training.marginal import require_float64
+from training.marginal.laplace import require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from hybrid import HybridModel, Rollout, SimulationError, Solver
 from learned import select
 from training.anchor import Anchor
-from training.lessons import Lessons, judgement, lessons, looked, scored
+from training.loop.lessons import Lessons, judgement, lessons, looked, scored
 from training.losses import Stability, residual_share, weight_penalty
 from training.machinery.distributed import Shard
 from training.objective import Objective

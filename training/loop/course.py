@@ -13,12 +13,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from hybrid import HybridModel, SimulationError, Solver
 from training.fitted import Fitted
 from training.looks import Looks
+from training.loop.score import Score
 from training.machinery.checkpoint import Saved, fingerprint_of
 from training.machinery.state import State
 from training.machinery.together import Part, latest_of, sum_and_clip
 from training.machinery.unit import unit
 from training.people.cohort import Cohort
-from training.score import Score
 from training.search import Search
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
-from training.lbfgs import Memory
+from training.loop.lbfgs import Memory
 
 # what of `Search` and `Looks` this search has not, whichever objective is followed down; see `require_untouched`
 NOT_OF_LBFGS = {

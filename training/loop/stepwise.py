@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from training.descent import PATH, Descended, Path, Point, bring, kept, reasons
+from training.loop.descent import PATH, Descended, Path, Point, bring, kept, reasons
 
 
 class Stepwise:

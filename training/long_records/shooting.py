@@ -16,11 +16,14 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_kind, require_number, require_shape, require_tensor
 from physics.glance import Summary, glance
-from training.course import Course, Stage, line_search, named
 from training.fitted import Fitted
-from training.in_windows import InWindows
-from training.joints import Joints
+from training.long_records.in_windows import InWindows
+from training.long_records.joints import Joints
+from training.long_records.window import window_count, windows
+from training.long_records.windowed import rollout_windows, simulated_starts, states_scale
 from training.looks import Looks
+from training.loop.course import Course, Stage, line_search, named
+from training.loop.score import Score, require_forecast
 from training.machinery.distributed import Shard
 from training.machinery.precision import in_bfloat16
 from training.machinery.state import State
@@ -28,10 +31,7 @@ from training.machinery.together import Part
 from training.objective import Objective
 from training.people.arguments import require_trainable
 from training.people.cohort import Cohort
-from training.score import Score, require_forecast
 from training.search import Search
-from training.window import window_count, windows
-from training.windowed import rollout_windows, simulated_starts, states_scale
 
 LONG = 500  # segments in a row: from here on whole records are simulated through their windows
 
