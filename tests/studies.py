@@ -2,9 +2,10 @@
 
 Each is a model and records that the model itself drew: parameters on every scale, covariates and occasions that change, lags,
 offsets, errors of every kind, limits, steady states, residuals that see a part. What is asked of it, everything that stands
-after a fit included, is `asked`: numbers by name, in float64 on the processor.
+after a fit included, are the four functions of `ASKS`: tensors by name, of a model and a cohort on any device.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +24,6 @@ from hybrid import (
     Signal,
     States,
     Steady,
-    predict,
     rollout,
     sample_paths,
 )
@@ -52,27 +52,20 @@ from training import (
     Objective,
     Record,
     Search,
-    best_of,
     diagnostics,
     fit,
     fit_population,
     forecast,
     judged_blocks,
     judged_people,
-    judged_records,
     judged_tail,
     laplace_marginal,
-    last,
     personalise,
-    several,
     shoot,
 )
-from training.identify import Arm, person_information, population_information, sensitivities
+from training.identify import person_information, sensitivities
 from training.inference import (
-    bootstrap,
     objective_value,
-    parameter_table,
-    polish,
     quadrature_marginal,
     shrinkage,
     standard_errors,
@@ -226,8 +219,12 @@ def begun_anew() -> tuple[HybridModel, list[Record]]:
         observation=Concentration("plasma", "V"),
         noise=Constant([0.3], [0.01]),
     )
-    schedule = Schedule((Dose("gut", 0.0, 320.0), Dose("gut", 6.0, 320.0)), steady=(Steady("gut", 0.0, 320.0, 12.0),), resets=(6.0,))
+    doses = (Dose("gut", 0.0, 320.0), Dose("gut", 6.0, 320.0))
+    schedule = Schedule(doses, steady=(Steady("gut", 0.0, 320.0, 12.0),), resets=(6.0,))
     return model, [blank(f"{i}", schedule) for i in range(3)]
+
+
+UNITS = {"time": "h", "concentration": "mg/L"}
 
 
 def blank(
@@ -236,27 +233,27 @@ def blank(
     channels: Sequence[str] = ("concentration",),
     *,
     values: float = 0.0,
-    units: Mapping[str, str] = {"time": "h", "concentration": "mg/L", "WT": "kg"},
+    units: Mapping[str, str] = UNITS,
     **more: Any,
 ) -> Record:
     """A person of whom nothing is measured yet."""
-    own = {name: unit for name, unit in units.items() if name != "WT" or "WT" in {**more.get("covariates", {}), **more.get("changing", {})}}
+    weighed = "WT" in {**more.get("covariates", {}), **more.get("changing", {})}
+    own = {**units, "WT": "kg"} if weighed else units
     return Record(id, schedule, TIMES, np.full((len(TIMES), len(channels)), values), channels, units=own, **more)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A model, people that it drew, and what can be asked of them.
+    """A model with its people, how they are counted where they are known by a limit, and what more can be asked of them.
 
-    `windows`: records may be cut in windows; `members`: of several; `known`: errors are independent and nothing changes on the way,
-    so that designs and process noise may be asked.
+    `windows`: records may be cut into windows · `nodes` of quadrature, 0 where there are too many coordinates.
     """
 
     build: Callable[[], tuple[HybridModel, list[Record]]]
     censoring: str = "m3"
     limit: float = -np.inf
     windows: bool = False
-    nodes: int = 0  # quadrature, where θ has at most four coordinates
+    nodes: int = 0
 
     def made(self) -> tuple[HybridModel, list[Record]]:
         model, records = self.build()
@@ -296,7 +293,7 @@ def moved(study: Study, model: HybridModel, records: Sequence[Record], to: Any) 
     return stack.to(to), cohort.to(to)
 
 
-def simulated(model: HybridModel, cohort: Cohort) -> dict[str, Tensor]:
+def simulated(study: Study, model: HybridModel, cohort: Cohort) -> dict[str, Tensor]:
     """Means, variances, likelihood and its slopes at η = .3."""
     like = next(iter(model.parameters()))
     eta = torch.full((model.members, len(cohort.ids), model.personal), 0.3, dtype=like.dtype, device=like.device)
@@ -309,36 +306,32 @@ def simulated(model: HybridModel, cohort: Cohort) -> dict[str, Tensor]:
 
 
 def searched(study: Study, model: HybridModel, cohort: Cohort) -> dict[str, Tensor]:
-    """Some steps of every fit, whoever judges."""
+    """Some steps of every fit, whatever judges; where the type is float64, people are integrated out too."""
+
     def draws() -> torch.Generator:
         return torch.Generator().manual_seed(5)
 
-    two = Search(steps=2)
     share = 0.0 if cohort.conditions.changes else 1.0  # which is taken with one θ of each person
+    by_tail = Objective(judged=judged_tail(cohort), least_residual=share)
+    by_blocks = Objective(
+        judged=judged_blocks(cohort, draws(), length=2), least_residual=share, decay=0.1, sparsity=0.1
+    )
+    by_people = Objective(judged=judged_people(cohort, draws(), 0.4), least_residual=share)
+    one, two, every = Search(steps=1), Search(steps=2), Looks(every=1)
     ways: dict[str, Any] = {
-        "tail": lambda: fit(model, cohort, objective=Objective(judged=judged_tail(cohort), least_residual=share), search=two, looks=Looks(every=1)),
-        "blocks": lambda: fit(
-            model,
-            cohort,
-            objective=Objective(judged=judged_blocks(cohort, draws(), length=2), least_residual=share, decay=0.1, sparsity=0.1),
-            search=two,
-            looks=Looks(every=1),
-        ),
+        "tail": lambda: fit(model, cohort, by_tail, two, every),
+        "blocks": lambda: fit(model, cohort, by_blocks, two, every),
     }
     if study.windows:
         ways["windows"] = lambda: shoot(model, cohort, search=two, count=2, rounds=1, polish=1)
-    if model.personal:
-        ways["population"] = lambda: fit_population(model, cohort, objective=Objective(least_residual=share), search=Search(steps=1))
-        ways["people"] = lambda: fit_population(
-            model, cohort, objective=Objective(judged=judged_people(cohort, draws(), 0.4), least_residual=share), search=Search(steps=1)
-        )
+    if model.personal and model.dtype == F64:
+        ways["population"] = lambda: fit_population(model, cohort, Objective(least_residual=share), one)
+        ways["people"] = lambda: fit_population(model, cohort, by_people, one)
     found = {}
     for name, way in ways.items():
         *_, step = way()
-        found[f"{name}: loss"] = step.loss
-        found[f"{name}: coordinates"] = step.best.personal
-        for k, p in enumerate(step.best.model.parameters()):
-            found[f"{name}: tensor {k}"] = p
+        found |= {f"{name}: loss": step.loss, f"{name}: coordinates": step.best.personal}
+        found |= {f"{name}: tensor {k}": p for k, p in enumerate(step.best.model.parameters())}
     return found
 
 
@@ -382,3 +375,32 @@ def foretold(study: Study, model: HybridModel, cohort: Cohort) -> dict[str, Tens
         "curves": diagnostics.fitted_curves(model, cohort, points=4).individual,
         "check": torch.from_numpy(diagnostics.predictive_check(drawn).low),
     }
+
+
+def identified(study: Study, model: HybridModel, cohort: Cohort) -> dict[str, Tensor]:
+    """What the design tells of parameters, where errors are independent and nobody changes on the way."""
+    alone = select(model, torch.tensor([0], device=model.device))
+    if isinstance(model.noise, Correlated) or cohort.conditions.changes or not model.personal:
+        return {}
+    person = cohort.people(torch.tensor([0]))
+    return {"slopes": sensitivities(alone, person).mean_slope, "information": person_information(alone, person).matrix}
+
+
+ASKS = (simulated, searched, estimated, foretold, identified)
+
+
+def numbers() -> dict[str, Tensor]:
+    """Everything of every study, on the processor."""
+    found = {}
+    for name, study in STUDIES.items():
+        model, records = study.made()
+        for ask in ASKS:
+            for key, value in ask(study, *moved(study, copy.deepcopy(model), records, "cpu")).items():
+                found[f"{name}, {ask.__name__}: {key}"] = value.detach()
+    return found
+
+
+def write(file: str, threads: int) -> None:
+    """The numbers as a file, for another process to compare."""
+    torch.set_num_threads(threads)
+    torch.save(numbers(), file)
