@@ -41,6 +41,11 @@ ALLOWED: dict[str, set[str]] = {
     "stability.search": {"stability"},
     "training": BELOW_TRAINING,
     "training.machinery": BELOW_TRAINING | {"training.people", "training.fitted"},
+    # how a fit goes down, what it makes small and where it starts: none of them knows a fit
+    "training.loop": BELOW_TRAINING
+    | {f"training.{name}" for name in ("anchor", "fitted", "looks", "losses", "machinery", "objective", "people", "search")},
+    "training.marginal": BELOW_TRAINING | {f"training.{name}" for name in ("loop", "losses", "people")},
+    "training.starting": BELOW_TRAINING | {"training.fitted", "training.people"},
     "training.people": BELOW_HYBRID | {"hybrid"},
     "training.trust": BELOW_HYBRID | {"hybrid"},
     "training.diagnostics": BELOW_HYBRID | {"hybrid", "training.people", "training.trust"},

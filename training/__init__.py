@@ -11,19 +11,17 @@ from homeostat_siblings import require_siblings
 
 if TYPE_CHECKING:
     from training.anchor import Anchor
-    from training.arrival import Convergence, convergence, recorded
-    from training.ends import AtEnd, at_ends
     from training.fitted import FitStep, Fitted, last
     from training.fitting import Step, fit
     from training.innovation_fitting import InnovationStep, innovation_fit
     from training.judged import judged_blocks, judged_people, judged_records, judged_tail
-    from training.log import log_steps
+    from training.long_records.shooting import ShootingStep, shoot
+    from training.long_records.window import Windows, windows
     from training.looks import Looks
     from training.losses import Stability, residual_share
     from training.machinery.checkpoint import Checkpoint
     from training.machinery.distributed import Shard, gather_members
-    from training.many_starts import Best, best_of, several
-    from training.marginal import Marginal, laplace_marginal
+    from training.marginal.laplace import Marginal, laplace_marginal
     from training.objective import Objective
     from training.people.cohort import Cohort
     from training.people.covariates import FarCovariate, far_covariates
@@ -36,9 +34,11 @@ if TYPE_CHECKING:
     from training.people.tables.nonmem import Table, read_nonmem, read_table
     from training.populations import PopulationStep, fit_population
     from training.search import Search
-    from training.shooting import ShootingStep, shoot
-    from training.starts import Start, starting_values
-    from training.window import Windows, windows
+    from training.starting.many_starts import Best, best_of, several
+    from training.starting.starts import Start, starting_values
+    from training.watched.arrival import Convergence, convergence, recorded
+    from training.watched.ends import AtEnd, at_ends
+    from training.watched.log import log_steps
 
 require_siblings("training", ("physics", "learned", "hybrid", "stability"))
 
@@ -105,17 +105,17 @@ __all__ = [
 
 _HOME = {
     "Anchor": "anchor",
-    "AtEnd": "ends",
-    "Best": "many_starts",
+    "AtEnd": "watched.ends",
+    "Best": "starting.many_starts",
     "Checkpoint": "machinery.checkpoint",
     "Cohort": "people.cohort",
-    "Convergence": "arrival",
+    "Convergence": "watched.arrival",
     "FarCovariate": "people.covariates",
     "FitStep": "fitted",
     "Fitted": "fitted",
     "InnovationStep": "innovation_fitting",
     "Looks": "looks",
-    "Marginal": "marginal",
+    "Marginal": "marginal.laplace",
     "Objective": "objective",
     "Personal": "people.posterior",
     "Plan": "people.forecasts",
@@ -123,17 +123,17 @@ _HOME = {
     "Record": "people.records",
     "Search": "search",
     "Shard": "machinery.distributed",
-    "ShootingStep": "shooting",
+    "ShootingStep": "long_records.shooting",
     "Stability": "losses",
-    "Start": "starts",
+    "Start": "starting.starts",
     "Step": "fitting",
     "Table": "people.tables.nonmem",
-    "Windows": "window",
-    "at_ends": "ends",
+    "Windows": "long_records.window",
+    "at_ends": "watched.ends",
     "at_times": "people.forecasts",
-    "best_of": "many_starts",
+    "best_of": "starting.many_starts",
     "beta_nll": "people.likelihoods",
-    "convergence": "arrival",
+    "convergence": "watched.arrival",
     "far_covariates": "people.covariates",
     "fit": "fitting",
     "fit_population": "populations",
@@ -147,21 +147,21 @@ _HOME = {
     "judged_people": "judged",
     "judged_records": "judged",
     "judged_tail": "judged",
-    "laplace_marginal": "marginal",
+    "laplace_marginal": "marginal.laplace",
     "last": "fitted",
-    "log_steps": "log",
+    "log_steps": "watched.log",
     "observed_information": "people.information",
     "personalise": "people.mode",
     "prior": "people.posterior",
     "read_nonmem": "people.tables.nonmem",
     "read_table": "people.tables.nonmem",
-    "recorded": "arrival",
+    "recorded": "watched.arrival",
     "residual_share": "losses",
     "sensitivity": "people.information",
-    "several": "many_starts",
-    "shoot": "shooting",
-    "starting_values": "starts",
-    "windows": "window",
+    "several": "starting.many_starts",
+    "shoot": "long_records.shooting",
+    "starting_values": "starting.starts",
+    "windows": "long_records.window",
 }
 
 

@@ -48,9 +48,9 @@ from training import (
     Checkpoint,
     Record,
 )
-from training.log import require_tensorboard
 from training.people.conversion import converted
 from training.trust.verdicts import Verdict
+from training.watched.log import require_tensorboard
 
 
 def fit_table(

@@ -27,7 +27,7 @@ from hybrid.simulate import conditions_of, rollout
 from learned import AdditiveProportional, Ensemble, select
 from physics import LogNormalPopulation, MichaelisMenten, OneCompartmentOral
 from tests.builders import BOXES, oral_model, oral_of
-from training.window import windows
+from training.long_records.window import windows
 
 THETA = torch.tensor([1.5, 0.08, 30.0], dtype=torch.float64)
 A = OneCompartmentOral(**BOXES).matrices(THETA[None, None])[0][0, 0].numpy()

@@ -26,8 +26,8 @@ from training import (
     innovation_fit,
     last,
 )
-from training.descent import flat, place
 from training.innovation_fitting import Innovations
+from training.loop.descent import flat, place
 
 F64 = torch.float64
 S, SIGMA, STEP, FLOOR = 0.5, 0.1, 0.1, 1e-6

@@ -42,10 +42,10 @@ from training import (
     several,
     shoot,
 )
-from training.course import Course
-from training.in_windows import InWindows
-from training.shooting import ShootingStep
-from training.window import window_count
+from training.long_records.in_windows import InWindows
+from training.long_records.shooting import ShootingStep
+from training.long_records.window import window_count
+from training.loop.course import Course
 
 SOLVERS: list[tuple[Solver, Mesh]] = [
     (RungeKutta("rk4"), Mesh(0.25)),
@@ -79,7 +79,7 @@ def test_a_record_through_its_windows_is_the_record(solver: Solver, mesh: Mesh, 
 def test_what_newton_does_not_find_is_simulated_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model = driven()
     given = conditions(model, Mesh(0.25))
-    monkeypatch.setattr("training.in_windows._ROUNDS", 1)
+    monkeypatch.setattr("training.long_records.in_windows._ROUNDS", 1)
     through = InWindows(RungeKutta("rk4"), 7)
     a, b = (rollout(model, given, own(MEMBERS), s).states for s in (RungeKutta("rk4"), through))
     assert torch.equal(a, b)
@@ -153,7 +153,7 @@ def test_stopped_saved_and_resumed_is_never_stopped(
 ) -> None:
     """In windows, where the noise is free, at the last step of the windows, and in the polish."""
     if long:
-        monkeypatch.setattr("training.shooting.LONG", 1)
+        monkeypatch.setattr("training.long_records.shooting.LONG", 1)
     objective, search, members = WAYS[way]
     model = pendulum(1, members)
     cohort = cohort_of(model)
@@ -204,7 +204,7 @@ def test_the_tail_judges_as_in_fit_and_teaches_nothing(monkeypatch: pytest.Monke
 
 
 def test_members_of_one_computation_keep_to_themselves_whatever_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.shooting.LONG", 1)
+    monkeypatch.setattr("training.long_records.shooting.LONG", 1)
     model = pendulum(3, 3)
     cohort = cohort_of(model)
     tail = judged_tail(cohort, 0.25)

@@ -52,9 +52,9 @@ from training import (
     residual_share,
     sensitivity,
 )
-from training.lessons import lessons
-from training.marginal import penalised_marginal
-from training.marginals import Costs, Marginals
+from training.loop.lessons import lessons
+from training.marginal.laplace import penalised_marginal
+from training.marginal.marginals import Costs, Marginals
 from training.people.information import Sensitivity, copies, difference_offsets, expand, simulate_copies, slopes
 
 MESH = Mesh(0.65, 0.2, 0.5)

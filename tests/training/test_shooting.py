@@ -29,8 +29,8 @@ from learned import MLP, AdditiveProportional, Ensemble, select
 from physics import LinearBackbone, SharedPopulation
 from tests.builders import as_values
 from training import Cohort, Record, Search, Stability, fit, gaussian_nll, shoot, windows
-from training.shooting import ShootingStep
-from training.windowed import rollout_windows, simulated_starts
+from training.long_records.shooting import ShootingStep
+from training.long_records.windowed import rollout_windows, simulated_starts
 
 MEMBERS = 2
 # windows of 12 h in four begin at 3, 6 and 9: a dose arrives and a reading is taken just there, an infusion and a signal

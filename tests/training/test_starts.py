@@ -43,7 +43,7 @@ from training import (
     recorded,
     starting_values,
 )
-from training.arrival import Convergence
+from training.watched.arrival import Convergence
 
 F64 = torch.float64
 EXACT = Exponential()  # without a residual every segment is one exact step

@@ -9,12 +9,12 @@ from hybrid import HybridModel, Solver
 from hybrid.threads import of_slopes, threads_by
 from learned import select
 from physics.arguments import require_choice
-from training.descent import flat, place
 from training.identify.design import Design, Sampled, sampled
 from training.identify.information import Information
 from training.identify.moved import POINTS, STEP, WIDE, derivatives, stencil
 from training.identify.sensitivities import require_one, simulating
 from training.inference.estimates import jacobian, trained, united
+from training.loop.descent import flat, place
 from training.people.information import copies, simulate_copies
 
 # of η: the stencil loses (2h)⁴/30 of the fifth derivative along it, 3e-10, alike wherever the population is moved to, and

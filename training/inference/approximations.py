@@ -8,7 +8,7 @@ from torch import Tensor
 from hybrid import HybridModel, Solver
 from physics.arguments import quote, require_choice, require_kind, require_number, require_tensor
 from training.inference.quadrature import quadrature_marginal
-from training.marginal import Marginal, laplace_marginal
+from training.marginal.laplace import Marginal, laplace_marginal
 from training.people.cohort import Cohort
 
 # focei: Laplace's method with the Fisher information · laplace: with the Hessian · quadrature: adaptive Gauss–Hermite

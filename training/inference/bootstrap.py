@@ -14,7 +14,7 @@ from physics.arguments import quote, require_generator, require_number, require_
 from physics.glance import Summary, glance
 from training.fitted import last
 from training.inference.estimates import jacobian, trained
-from training.marginal import require_float64
+from training.marginal.laplace import require_float64
 from training.objective import Objective
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort

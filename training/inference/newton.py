@@ -11,12 +11,12 @@ from torch import Tensor
 from hybrid import HybridModel, SimulationError, Solver
 from physics.arguments import require_number, require_tensor
 from physics.glance import Summary, glance
-from training.descent import flat, place
 from training.fitted import Fitted
 from training.inference.approximations import Approximation, people_counted_in, require_approximation
 from training.inference.curvature import Curved, Likelihood, Slope, decrement, seen
 from training.inference.estimates import trained, united
-from training.marginal import require_float64
+from training.loop.descent import flat, place
+from training.marginal.laplace import require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 
@@ -123,7 +123,7 @@ def polish(
 def _inverse(curved: Curved, m: int) -> Tensor:  # (P, P)
     """The inverse of the Hessian along what is seen; where it bends the wrong way, of its size."""
     information = curved.information[m]
-    split = seen(information, curved.size[m], curved.noise[m])
+    split = seen(information, curved.size[m], curved.loosest[m], curved.noise[m])
     inverse = split.covariance
     for way in split.saddle:
         inverse = inverse + torch.outer(way, way) / (way @ information @ way).abs().clamp(min=1e-3)

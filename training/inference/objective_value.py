@@ -13,7 +13,7 @@ from physics.arguments import require_choice, require_tensor
 from physics.glance import Summary, glance
 from training.inference.approximations import Approximation, marginal, people_counted_in, require_approximation
 from training.inference.estimates import effects_of, jacobian, trained
-from training.marginal import require_float64
+from training.marginal.laplace import require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 

@@ -10,7 +10,7 @@ from hybrid import Exponential, HybridModel, Solver, rollout
 from hybrid.defaults import simulating
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_number, require_tensor
-from training.marginal import Marginal, require_float64
+from training.marginal.laplace import Marginal, require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 from training.people.mode import modes

@@ -12,7 +12,7 @@ from physics.glance import Summary, glance
 from training.inference.approximations import Approximation, people_counted_in, require_approximation
 from training.inference.curvature import Likelihood, decrement, seen
 from training.inference.estimates import backward, forward, jacobian, stretch, trained, united
-from training.marginal import require_float64
+from training.marginal.laplace import require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 
@@ -215,7 +215,7 @@ def standard_errors(
     M, E = value.shape
     spread, unseen, away, condition, weakest = [], [], [], [], []
     for m in range(M):
-        split = seen(curved.information[m], curved.size[m], curved.noise[m])
+        split = seen(curved.information[m], curved.size[m], curved.loosest[m], curved.noise[m])
         inverse = split.covariance
         if covariance == "sandwich":
             s = torch.where(counted[m, :, None] > 0.0, curved.scores[m], 0.0)

@@ -31,7 +31,7 @@ from training import (
 from training.diagnostics import residuals, simulated_cohorts
 from training.identify import sensitivities
 from training.inference import quadrature_marginal
-from training.lessons import judgement, lessons
+from training.loop.lessons import judgement, lessons
 from training.people.information import expand, observed_information, sensitivity
 from training.people.likelihoods import gaussian_nll
 

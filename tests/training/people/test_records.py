@@ -24,9 +24,9 @@ from hybrid import (
 from learned import MLP, AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
 from training import Cohort, Record, personalise
-from training.shooting import rollout_windows
+from training.long_records.shooting import rollout_windows
+from training.long_records.window import windows
 from training.trust import Outcome, innovations, score_table
-from training.window import windows
 
 NAN = float("nan")
 UNITS = {"time": "h", "dose": "mg", "concentration": "mg/L"}

@@ -9,7 +9,7 @@ from torch import Tensor
 from hybrid import Conditions, HybridModel, Rollout, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.problem import Problem
-from training.window import Windows
+from training.long_records.window import Windows
 
 
 def rollout_windows(

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from hybrid import HybridModel, Rollout, SimulationError, Solver, rollout
 from learned import select
-from training.descent import Point
-from training.lessons import Lesson, Lessons
+from training.loop.descent import Point
+from training.loop.lessons import Lesson, Lessons
 from training.losses import Stability, mean_square, residual_share, weight_penalty
-from training.marginal import Marginal, penalised_marginal
+from training.marginal.laplace import Marginal, penalised_marginal
 from training.people.cohort import Cohort
 from training.people.mode import Curvature, modes
 

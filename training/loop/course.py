@@ -13,12 +13,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from hybrid import HybridModel, SimulationError, Solver
 from training.fitted import Fitted
 from training.looks import Looks
+from training.loop.score import Score
 from training.machinery.checkpoint import Saved, fingerprint_of
 from training.machinery.state import State
 from training.machinery.together import Part, latest_of, sum_and_clip
 from training.machinery.unit import unit
 from training.people.cohort import Cohort
-from training.score import Score
 from training.search import Search
 
 
@@ -93,6 +93,11 @@ class Course:
         finally:
             if checkpoint is not None and kept is not None and kept.index != written:
                 checkpoint.write(fingerprint, kept)
+
+    def ended(self, state: State, total: int) -> tuple[str, ...]:
+        """Why each member's search is over: "judged" by what had no patience left, "out of steps", or "" where it goes on."""
+        tired = self.score.judged & (state.stale >= self.patience)
+        return tuple("judged" if one else "out of steps" if state.index == total else "" for one in tired.tolist())
 
     def _enter(self, state: State, stages: Sequence[Stage], at: int) -> None:
         stage = stages[at]

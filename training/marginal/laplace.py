@@ -11,7 +11,7 @@ from hybrid import HybridModel, Rollout, Solver
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_choice, require_number, require_tensor
 from physics.glance import glance
-from training.kinks import at_kinks
+from training.marginal.kinks import at_kinks
 from training.people.arguments import require_fit
 from training.people.arriving import pinned
 from training.people.cohort import Cohort

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping
 
 from hybrid import HybridModel
-from training.descent import Descended, Descent
+from training.loop.descent import Descended, Descent
 from training.machinery.checkpoint import Checkpoint, Saved, fingerprint_of
 from training.people.cohort import Cohort
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from hybrid import Segments, Solver
 from hybrid.field import SemilinearField
 from hybrid.solve.solver import Solution
-from training.window import Windows, windows
+from training.long_records.window import Windows, windows
 
 _ROUNDS = 15  # of Newton's method; from the last call's joints it takes two or three
 

@@ -1,0 +1,1 @@
+"""Long records in windows that are simulated side by side, and the fit that joins them."""

@@ -1,0 +1,1 @@
+"""Where a fit starts: typical values that the data suggest, and many starts side by side."""
