@@ -199,7 +199,7 @@ STRUCTURES = {
     "one compartment": (OneCompartment(), (2.7, 31.5), BY_VEIN, EARLY_AND_LATE),
     "rates": (OneCompartmentRates(), (0.086, 31.5), BY_VEIN, EARLY_AND_LATE),
     "two compartments": (TwoCompartments(), (4.3, 15.9, 12.1, 21.4), BY_VEIN, EARLY_AND_LATE),
-    "two by rates": (TwoCompartmentsRates(), (0.27, 15.9, 0.76, 0.57), BY_VEIN, EARLY_AND_LATE),
+    "two by rates": (TwoCompartmentsRates(), (0.27, 0.76, 0.57, 15.9), BY_VEIN, EARLY_AND_LATE),
     # a dose into the plasma beside that by mouth says which of three rates is the absorption's
     "two by mouth": (TwoCompartmentsByMouth(), (1.0, 4.3, 15.9, 12.1, 21.4), BY_MOUTH, EARLY_AND_LATE),
     "Michaelis–Menten": (MichaelisMenten(), (12.0, 500.0, 4.0, 50.0), PHENYTOIN, (0.05, 0.1, 0.2, 0.5, 1, 2, 3.9, 4.1, 5, 6, 8)),
