@@ -28,7 +28,7 @@ from training import (
     shoot,
     windows,
 )
-from training.long_records.from_data import _chained, starts_from_data
+from training.long_records.from_data import chained, starts_from_data
 from training.long_records.windowed import rollout_windows, simulated_starts
 
 F64 = torch.float64
@@ -78,7 +78,7 @@ def test_a_chain_is_what_a_dense_solver_makes_of_it() -> None:
 
     S, b, F, d = draw(M, N, J, n, n), draw(M, N, J, n), draw(M, N, J, n, n), draw(M, N, J, n)
     A = S @ S.mT
-    found = _chained(A.clone(), b.clone(), F, d, torch.ones(1, N, J, 1, dtype=F64), rho, torch.zeros(M, N, dtype=F64))
+    found = chained(A.clone(), b.clone(), F, d, torch.ones(1, N, J, 1, dtype=F64), rho, torch.zeros(M, N, dtype=F64))
     H, g = torch.zeros(M, N, J * n, J * n, dtype=F64), b.reshape(M, N, J * n).clone()
     for j in range(J):
         row = torch.zeros(M, N, n, J * n, dtype=F64)

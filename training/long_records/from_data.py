@@ -71,7 +71,7 @@ def starts_from_data(
             error = torch.where(there, known - run.mean, 0.0) / v.sqrt()
             A = _by_window(torch.einsum("mntpi,mntpj->mntij", S, S), cut)
             b = _by_window(torch.einsum("mntpi,mntp->mnti", S, error), cut)
-            step = _chained(A, b, torch.stack(F, -1), d * joined, joined, stiffness, damping)
+            step = chained(A, b, torch.stack(F, -1), d * joined, joined, stiffness, damping)
             try:
                 tried, gaps = simulated(starts + step * scale)
                 better = cost(tried, gaps, v) < before
@@ -95,7 +95,7 @@ def _by_window(
     return each.new_zeros(M, N, cut.count, *rest).scatter_add_(2, at, each)[:, :, 1:]
 
 
-def _chained(
+def chained(
     A: Tensor,  # (M, N, J, n, n), information of the measurements in each window on its start
     b: Tensor,  # (M, N, J, n)
     F: Tensor,  # (M, N, J, n, n), slopes of the end of window j by its start; of the first they mean nothing
