@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import gamma
+from scipy.special import gammainccinv
 
 from hybrid import ShiftReason
 
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 class Measured:
     """What the model makes of N people, each (N,), None where nobody asked: of their measurements the part `own` that moved
     parameters explain and its degrees of `freedom`, the `rest` and what is `left` for it (`seen.distances`); their coordinates
-    `mode` (N, d), the mean over members; the members' `disagreement`.
+    `mode` (N, d), the mean over members; the members' `disagreement` along all times, and how far they are `apart` at one.
     """
 
     own: Array | None = None
@@ -27,6 +27,7 @@ class Measured:
     left: Array | None = None
     mode: Array | None = None
     disagreement: Array | None = None
+    apart: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Spread:
     def limit(self, freedom: float, share: float) -> float:
         """What q of so many degrees of freedom passes with this probability."""
         mean, variance = freedom + self.bias * math.sqrt(2.0 * freedom), 2.0 * freedom * self.spread**2
-        return float(gamma.isf(share, mean**2 / variance, scale=variance / mean))
+        return float(gammainccinv(mean**2 / variance, share)) * variance / mean
 
     def beyond(self, value: float, freedom: float, share: float) -> float | None:
         """The limit, where a value passes it."""
