@@ -100,7 +100,7 @@ class LiveView(Shown):
         if latest is not None:
             said.append(f"{day(latest)}, UTC")
         if self._people and all(who.estimate.shift.flagged is None for who in self._people.values()):
-            said.append("whether like the training is not known")
+            said.append("training not known")  # whether they look like it
         yield _line(Text(shown(self._title, lines=False), style="bold"))
         yield _line(Text(" · ".join(said)))
         yield Text("")

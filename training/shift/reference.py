@@ -96,10 +96,14 @@ class Reference:
         personal: Personal | None = None,
         *,
         solver: Solver | None = None,
+        simulated: tuple[Cohort, Personal] | None = None,
     ) -> "Reference":
         """The summary of a training.
 
-        Arguments: its `model`, its people, and what `personalise` found of them (None: measurements are not compared).
+        Arguments: its `model`, its people, and what `personalise` found of them (None: measurements are not compared);
+        `simulated`, people drawn from the model, measured as those of the training are, and what `personalise` found of them
+        (`training.shift.simulated`): with them the limits of measurements are those of the model itself, and not of its
+        linearisation, whose tails are longer or shorter where curves bend.
 
         Better than the people whom the model was fitted on are others of the same law, where there are any: their measurements
         are as far off as those of a new person will be.
@@ -109,6 +113,8 @@ class Reference:
         require_kind(cohort, Cohort, "Reference.of: cohort", "Cohort.of(records, model)")
         require_kind(personal, (Personal, type(None)), "Reference.of: personal", "personalise(model, cohort)")
         require_solver(solver, "Reference.of")
+        if simulated is not None and (not isinstance(simulated, tuple) or len(simulated) != 2):
+            raise ValueError(f"Reference.of: simulated is a cohort and its Personal, and is {quote(simulated)}; write simulated(…)")
         if not cohort.ids:
             raise ValueError("Reference.of: cohort has nobody, and a training has somebody; write Cohort.of(records, model)")
         if personal is not None:
@@ -131,7 +137,9 @@ class Reference:
         own, rest = Spread(), Spread()
         if personal is not None:
             far, freedom, more, left = (v.numpy() for v in distances(model, cohort, personal, solver))
-            own, rest = Spread.of(far, freedom), Spread.of(more, left)
+            drawn = None if simulated is None else [v.numpy() for v in distances(model, *simulated, solver)]
+            own = Spread.of(far, freedom, None if drawn is None else (drawn[0], drawn[1]))
+            rest = Spread.of(more, left, None if drawn is None else (drawn[2], drawn[3]))
         return Reference(
             len(cohort.ids),
             {name: (_short(low), _short(high)) for name, (low, high) in box.items()},
