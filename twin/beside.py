@@ -150,20 +150,24 @@ def shift_of(
     """
     if bundle.reference is None:
         return Shift(unknown=UNKNOWN)
-    belief, n = state.belief, len(bundle.model.backbone.states)
-    measured = Measured()
-    if belief is not None and belief.counted:
-        mean, root = torch.from_numpy(belief.mean)[:, n:], torch.from_numpy(belief.root)[:, n:]
-        moved, ways = (float(v.mean()) for v in explained(mean, root @ root.mT))
-        count = float(belief.counted)
-        ways = min(ways, count)
-        whole, left = float(belief.total.mean()), count
-        if not known.mean.any() and (known.covariance == np.eye(known.mean.shape[-1])).all():
-            whole, left = max(whole - moved, 0.0), count - ways
-        own, freedom, rest, spare = (np.array([v]) for v in (moved, ways, whole, left))
-        measured = replace(measured, own=own, freedom=freedom, rest=rest, left=spare, mode=mean.mean(0).numpy()[None])
+    measured = believed_of(known, state, len(bundle.model.backbone.states))
     if seen is not None and seen.mean.shape[0] > 1:
         noise = float(seen.noise.mean(0).sum())
         apart = math.sqrt(float(seen.mean.var(0, correction=0).sum()) / noise) if noise > 0.0 else math.nan
         measured = replace(measured, apart=np.array([apart]))
     return bundle.reference.look(person, measured, 0, coordinates(bundle.model))
+
+
+def believed_of(known: Known, state: State, states: int) -> Measured:
+    """How far what was measured of a person so far is from the training's law, by what a filter of n states believes."""
+    belief, n = state.belief, states
+    if belief is None or not belief.counted:
+        return Measured()
+    mean, root = torch.from_numpy(belief.mean)[:, n:], torch.from_numpy(belief.root)[:, n:]
+    moved, ways = (float(v.mean()) for v in explained(mean, root @ root.mT))
+    count = float(belief.counted)
+    whole, left, ways = float(belief.total.mean()), count, min(ways, count)
+    if not known.mean.any() and (known.covariance == np.eye(known.mean.shape[-1])).all():
+        whole, left = max(whole - moved, 0.0), count - ways
+    own, freedom, rest, spare = (np.array([v]) for v in (moved, ways, whole, left))
+    return Measured(own, freedom, rest, spare, mean.mean(0).numpy()[None])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hybrid import HybridModel, Shift, ShiftReason, Solver
 from hybrid.solve.solver import require_solver
-from physics.arguments import as_written, quote, require_kind, require_number, require_same_people
+from physics.arguments import as_written, quote, require_kind, require_names, require_number, require_same_people
 from physics.glance import Summary, glance
 from training.people import Cohort, Personal
 from training.people.cohort import in_float64
@@ -163,7 +163,11 @@ class Reference:
         return tuple(self.look(person, measured, i, names) for i, person in enumerate(people))
 
     def look(self, person: Beforehand, measured: Measured, i: int = 0, names: tuple[str, ...] = ()) -> Shift:
-        """One of them, the i-th of whom something was measured."""
+        """One person held beside the training, `measured` being of several of whom they are the i-th."""
+        require_kind(person, Beforehand, "Reference.look: person", "Given.of(known, asked).beside(reference.envelopes)[0]")
+        require_kind(measured, Measured, "Reference.look: measured", "Measured()")
+        require_number(i, "Reference.look: i, which of them,", least=0.0, whole=True)
+        require_names(names, "Reference.look: names", "coordinates(model)")
         looked, reasons, unknown = list[str](), list[ShiftReason](), list[str]()
         # without covariates their share is left to what is measured
         more = 1.0 if self.covariates else 1.0 + _COVARIATES / (_OWN + _REST)
