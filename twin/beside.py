@@ -122,7 +122,8 @@ class Came:
     def until(self, end: Microseconds, covariates: Mapping[str, float]) -> Beforehand:
         """The person as they stand at a time from the newest on."""
         at = self._clock(end)
-        sums = {key: (0.0, None) for key in self.reference.envelopes if key.split(" ")[0] in ("doses", "amount")} | dict(self.sums)
+        nothing = {key: (0.0, None) for key in self.reference.envelopes if key.split(" ")[0] in ("doses", "amount")}
+        sums = nothing | dict(self.sums)
         came: dict[str, tuple[float, Left | None]] = {}
         for key, (total, left) in sums.items():
             envelope = self.reference.envelopes.get(key)

@@ -90,7 +90,7 @@ class Estimate:
     held: str | None = None
     waits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    shift: Shift = Shift()
+    shift: Shift = field(default_factory=Shift)
 
     __repr__, _repr_html_ = glance()
 

@@ -169,7 +169,7 @@ class Memory:
 
 
 def _went_on(came: list[Came], at: Microseconds | None, events: Sequence[Timed]) -> list[Came]:
-    """What is kept of a person after their log changed from a time on, whose events now are these; nothing where it is too late."""
+    """What is kept of a person after their log changed from a time on, whose events now are these; nothing if too late."""
     kept = [one for one in came if one.time < (NEVER if at is None else at)]
     later = [one for one in events if kept and one.time > kept[-1].time]
     if not kept or kept[-1].begins_anew(later) or (came[-1].dosed and not kept[-1].dosed):

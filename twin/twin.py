@@ -268,7 +268,9 @@ class Twin:
             found = {id: (*one, lost) for id, one, lost in zip(started, each, seen.lost.tolist(), strict=True)}
             alone = {id: seen.of(k) for k, id in enumerate(started)}
         return {
-            id: replace(self._said(id, state, at, *found.get(id, ({}, (), False))), shift=self._shift(id, state, at, alone.get(id)))
+            id: replace(
+                self._said(id, state, at, *found.get(id, ({}, (), False))), shift=self._shift(id, state, at, alone.get(id))
+            )
             for id, (state, at) in states.items()
         }
 

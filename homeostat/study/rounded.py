@@ -72,7 +72,7 @@ def dosed_region(
         if any(beyond.values()):
             has = " and ".join(what for what, there in beyond.items() if there)
             raise ValueError(
-                f"dosed_region: person {record.id} has {has}, and a region is made of boluses alone; write certify_rounded(system) "
+                f"dosed_region: person {record.id} has {has}, and a region is of boluses alone; write certify_rounded(system) "
                 "for all states, or leave such people out"
             )
         together: dict[tuple[str, float], float] = {}
@@ -83,6 +83,6 @@ def dosed_region(
             at = list(states).index(state)
             largest[at] = max(largest[at], amount)
     if not (largest > 0.0).any():
-        raise ValueError("dosed_region: nobody has a bolus, and the region is sized by the largest; write certify_rounded(system)")
+        raise ValueError("dosed_region: nobody has a bolus, by which the region is sized; write certify_rounded(system)")
     side = np.full(len(states), room * largest.max())
     return Box(-side, side), Inputs(np.zeros(0), np.zeros(0), np.diag(largest)[largest > 0], gap)

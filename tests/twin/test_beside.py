@@ -92,7 +92,7 @@ def test_event_by_event_is_what_is_said_of_the_whole() -> None:
 
 
 def test_the_distance_is_that_of_the_training() -> None:
-    """Where curves are linear in η to some thousandths: T and ΣNIS − T of the filter are those of the mode, and known η is no news."""
+    """Where curves are linear in η to some thousandths: T and ΣNIS − T of the filter are those of the mode."""
     model: HybridModel = world(spread=(1e-3, 2e-3, 1e-3))
     model.noise = type(model.noise)([0.004], [1e-9], [1e-6])
     records = people(model, 2, seed=3)

@@ -224,7 +224,7 @@ def _corrections(
     ]
     if (below | steep | outside).all():
         raise ValueError(
-            f"predictive_check: no prediction of {channel} within the bins is above 0 and near enough to the others of its bin, and "
+            f"predictive_check: no prediction of {channel} within the bins is above 0 and near the others of its bin, and "
             "what is corrected is divided by it; write corrected=False"
         )
     return ratio, out

@@ -49,7 +49,7 @@ class Spread:
     def __post_init__(self) -> None:
         whole = isinstance(self.people, int) and not isinstance(self.people, bool)
         if not whole or self.people < 0 or not -0.5 <= self.bias < 1e9 or not 0.5 <= self.spread < 1e9:
-            raise ValueError(f"a spread is of people, with a bias of -0.5 or more and a spread of 0.5 or more, and is {self!r:.200}")
+            raise ValueError(f"a spread is of people, with a bias and a spread of -0.5 and 0.5 or more, and is {self!r:.200}")
 
     @staticmethod
     def of(

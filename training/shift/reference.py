@@ -55,7 +55,8 @@ class Reference:
     `categories`, the values that a covariate had · `envelopes`, what had come by when · `levels`, by input the lowest and
     highest of the people's means in time, and of all its values · `own` and `rest`, how the distances of the training's own
     measurements were spread, by other parameters and by none · `disagreement`, the 99th percentile of the members', None where
-    they have nothing to disagree about · `units` · `apart`, the same of their largest disagreement at any one time. Law: nobody of the training is beyond an envelope or a level.
+    they have nothing to disagree about · `units` · `apart`, the same of their largest disagreement at any one time.
+    Law: nobody of the training is beyond an envelope or a level.
     """
 
     people: int
@@ -114,7 +115,7 @@ class Reference:
         require_kind(personal, (Personal, type(None)), "Reference.of: personal", "personalise(model, cohort)")
         require_solver(solver, "Reference.of")
         if simulated is not None and (not isinstance(simulated, tuple) or len(simulated) != 2):
-            raise ValueError(f"Reference.of: simulated is a cohort and its Personal, and is {quote(simulated)}; write simulated(…)")
+            raise ValueError(f"Reference.of: simulated is a cohort and its Personal, and is {quote(simulated)}; write simulated()")
         if not cohort.ids:
             raise ValueError("Reference.of: cohort has nobody, and a training has somebody; write Cohort.of(records, model)")
         if personal is not None:

@@ -92,8 +92,8 @@ class Update:
             else f"takes the residuals of more than {self.adaptive_curve[-1][0]} of them"
         )
         found.append(
-            f"An interval that follows people online (adaptive conformal) {near} for the others to be covered as nearly, and covers "
-            f"{100 * self.adaptive_after:.0f} % with those of the others of this table; whatever the people are, it comes back to "
+            f"An interval that follows people online (adaptive conformal) {near} for the others to be covered so, and covers "
+            f"{100 * self.adaptive_after:.0f} % with those of the others of this table; whoever they are, it comes back to "
             f"{name} in the long run."
         )
         return found
