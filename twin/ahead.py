@@ -38,7 +38,8 @@ class Seen:
 
     def of(self, k: int) -> "Seen":
         """Of the k-th person alone."""
-        return Seen(*(v[:, k : k + 1] for v in (self.mean, self.variance, self.noise)), self.lost[k : k + 1])
+        mean, variance, noise = (v[:, k : k + 1] for v in (self.mean, self.variance, self.noise))
+        return Seen(mean, variance, noise, self.lost[k : k + 1])
 
     @staticmethod
     def joined(parts: Sequence["Seen"]) -> "Seen":

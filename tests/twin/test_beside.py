@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from twin.log.canonical import Timed
 HOURS = tuple(float(h) for h in range(25))
 
 
-def reference(**parts: object) -> Reference:
+def reference(**parts: Any) -> Reference:
     """Of people dosed once with 300 mg and measured once an hour."""
     once, often = (1.0,) * 25, tuple(h + 1.0 for h in HOURS)
     given = {

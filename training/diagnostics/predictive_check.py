@@ -123,7 +123,8 @@ def predictive_check(
     measurements: what is missing among those measured is missing there. `corrected`: every value, measured or simulated, times
     (the median of PRED over the bin's measurements)/(its own PRED), by which doses, covariates and times within a bin stop adding
     to the spread; measurements whose PRED is not above 0, or differs from that median more than a hundredfold, have no place
-    there, and are counted in `left_out`: of a channel with an offset, or near 0, a ratio says nothing. Bins are those of all
+    there, and are counted in `left_out` (of a `Log` channel it is a difference that is added, and everybody has a place): of a
+    channel with an offset, or near 0, a ratio says nothing. Bins are those of all
     measurements, corrected or not; one in which nothing is left has no quantiles.
     Bins: up to 12 different times are each a bin; of more, bins of equal counts (ten measurements each on average, and at most 12
     bins), which never part measurements of one time. `bins`: how many of equal counts, or their edges, each bin closed below, the
@@ -135,7 +136,7 @@ def predictive_check(
     by limits alone, for several limits in one channel or a correction.
     Law: of a right model each interval holds its quantile in a share `band` of studies; corrected, two groups with different
     doses of a linear model have one law.
-    Source: Holford, PAGE 14 (2005) abstr 738; Bergstrand, Hooker, Wallin & Karlsson, AAPS J. 13 (2011) 143, equation 1;
+    Source: Holford, PAGE 14 (2005) abstr 738; Bergstrand, Hooker, Wallin & Karlsson, AAPS J. 13 (2011) 143, equations 1 and 2;
     Bergstrand & Karlsson, AAPS J. 11 (2009) 371 (values below the limit).
     """
     require_kind(simulated, SimulatedCohorts, "predictive_check: simulated", "simulated_cohorts(model, cohort, 1000, generator)")
@@ -165,8 +166,12 @@ def predictive_check(
     out = [(which < 0, "they lie outside the bins")]
     if corrected:
         pred = simulated.population[..., c].cpu()[there].numpy()
-        ratio, out = _corrections(pred, which, about.channels[c])
-        values, drawn = values * ratio, drawn * ratio
+        if about.logarithms:  # a factor of what is measured is a sum of its logarithms
+            shift = _shifts(pred, which)
+            values, drawn = values + shift, drawn + shift
+        else:
+            ratio, out = _corrections(pred, which, about.channels[c])
+            values, drawn = values * ratio, drawn * ratio
     gone = np.any([rows for rows, _ in out], 0)
     left_out, why = int(gone.sum()), "; ".join(words for rows, words in out if rows.any())
     which = np.where(gone, -1, which)
@@ -200,6 +205,15 @@ def predictive_check(
         *(times[inside], values[inside], censored[inside], beyond, limits, strays, corrected, left_out, why),
         *(binning, K, about.channels[c], about.units[c], about),
     )
+
+
+def _shifts(pred: Array, which: NDArray[np.int64]) -> Array:  # (n,)
+    """(The median of a bin's predictions) − (each), 0 outside the bins."""
+    found = np.zeros(len(pred))
+    for b in np.unique(which[which >= 0]):
+        rows = which == b
+        found[rows] = np.median(pred[rows]) - pred[rows]
+    return found
 
 
 def _corrections(

@@ -115,7 +115,7 @@ class Reference:
         require_kind(personal, (Personal, type(None)), "Reference.of: personal", "personalise(model, cohort)")
         require_solver(solver, "Reference.of")
         if simulated is not None and (not isinstance(simulated, tuple) or len(simulated) != 2):
-            raise ValueError(f"Reference.of: simulated is a cohort and its Personal, and is {quote(simulated)}; write simulated()")
+            raise ValueError(f"Reference.of: simulated is a cohort and its Personal, and is {quote(simulated)}; simulated(…)")
         if not cohort.ids:
             raise ValueError("Reference.of: cohort has nobody, and a training has somebody; write Cohort.of(records, model)")
         if personal is not None:
