@@ -29,6 +29,21 @@ class Fitted:
     __repr__, _repr_html_ = glance(_summary)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """By what the members of one fit may be compared.
+
+    `held_out` (M,): what judges says of each member's `best`, NaN where nothing judges it or it has not been looked at ·
+    `people` (M,): the sum of the weights of those who teach it · `alike`: whether all members are taught and judged by the same.
+    """
+
+    held_out: Tensor
+    people: Tensor
+    alike: bool
+
+    __repr__, _repr_html_ = glance()
+
+
 @runtime_checkable
 class FitStep(Protocol):
     """What the steps of every fit say: `index` of at most `total`, each member's `loss` (M,), and `best`, the fit to keep."""

@@ -16,7 +16,7 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import quote, require_kind
 from physics.glance import Summary, glance
-from training.fitted import Fitted
+from training.fitted import Compared, Fitted
 from training.looks import Looks
 from training.loop.course import Course, Stage, named
 from training.loop.score import Score, require_forecast
@@ -44,7 +44,9 @@ class Step:
     `index` of `total` · `loss` (M,) each member's objective · `held_out` (M,) the latest mean −log predictive density per
     measurement that judges, of held-out people or `judged`, NaN before the first look or where nobody can be scored · `rate`, the
     learning rate · `best`, the fit to keep if training ends here · `now`, a function that copies the fit as it is after this
-    step, to be called before the next one: before the first look `best` of members that are judged is where they began.
+    step, to be called before the next one: before the first look `best` of members that are judged is where they began · `ended`
+    (M,) why each member's search is over: "judged" (what judges had no patience left), "out of steps", or "" where it goes on.
+    Neither says that it has arrived · `compared`, by what members may be compared.
     """
 
     index: int
@@ -54,6 +56,8 @@ class Step:
     rate: float
     best: Fitted
     now: Callable[[], Fitted] | None = None
+    ended: tuple[str, ...] = ()
+    compared: Compared | None = None
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -128,15 +132,17 @@ def fit(
     parts = [Part([*model.parameters()], [personal])]
     groups = [{"params": [*model.parameters(), personal]}]
     stage = Stage("fit", steps, losses, parts, groups, rate, search.schedule or cosine)
-    for _ in Course(score, search, looks, patience, solver, {"steps": steps}).run(state, [stage]):
-        yield _step(state, steps)
+    course = Course(score, search, looks, patience, solver, {"steps": steps})
+    for _ in course.run(state, [stage]):
+        yield _step(state, steps, course)
 
 
-def _step(state: State, total: int) -> Step:
+def _step(state: State, total: int, course: Course) -> Step:
     def now() -> Fitted:
         return Fitted(copy.deepcopy(state.model), state.personal.detach().clone())
 
-    return Step(state.index, total, state.loss, state.latest, state.rate, state.best, now)
+    ended, compared = course.ended(state, total), course.score.compared(state.best_score)
+    return Step(state.index, total, state.loss, state.latest, state.rate, state.best, now, ended, compared)
 
 
 def require_steps(steps: object, what: str) -> None:

@@ -14,7 +14,7 @@ from hybrid.threads import of_cohort, threads_by
 from learned import select
 from physics.arguments import require_callable, require_flag, require_kind, require_number, require_shape
 from physics.glance import Summary, glance
-from training.fitted import Fitted
+from training.fitted import Compared, Fitted
 from training.looks import Looks
 from training.loop.descent import NOT_OF_LBFGS, LineSearch, Point, descend, flat, place, reasons_in_words
 from training.losses import Stability, residual_share
@@ -54,7 +54,8 @@ class InnovationStep:
     any · `best`, the fit to keep if the search ends here; its `personal` (M, N, d) are the filter's means of η at the ends of the
     records · `ended` (M,) why each member's search is over, as in `PopulationStep`, or "" where it goes on · `unseen`, when it is
     over under every member, the states of whose g no measurement shows anything under some: of ten times as much nobody's
-    measurements would be a hundredth of a nat less likely. It is small; how small nobody can say.
+    measurements would be a hundredth of a nat less likely. It is small; how small nobody can say · `compared`, by what members
+    may be compared.
     """
 
     index: int
@@ -66,6 +67,7 @@ class InnovationStep:
     best: Fitted
     ended: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
+    compared: Compared | None = None
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -197,6 +199,7 @@ def innovation_fit(
         place(trial, names, point)
         return whole.at(names)
 
+    alike = y is None and all(bool((v == v[:1]).all()) for v in (counted, held_out))
     searching = LineSearch(
         point, first, held_out.any(1), patience=patience, tolerance=float(tolerance), longest=float(longest)
     )
@@ -207,7 +210,10 @@ def innovation_fit(
         if all(step.ended):
             place(trial, names, step.best)
             unseen = whole.unseen()
-        yield InnovationStep(step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended, unseen)
+        yield InnovationStep(
+            *(step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended, unseen),
+            Compared(torch.where(held_out.any(1), step.judgement, torch.nan), everyone[:, 0], alike),
+        )
 
 
 def _trained(model: HybridModel, weights: bool, members: int) -> list[str]:

@@ -15,7 +15,7 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_choice, require_kind, require_number, require_tensor
 from physics.glance import Summary, glance
-from training.fitted import Fitted
+from training.fitted import Compared, Fitted
 from training.looks import Looks
 from training.loop.descent import (
     NOT_OF_LBFGS,
@@ -69,7 +69,8 @@ class PopulationStep:
     `best`, the fit to keep if the search ends here, with everyone's modes · `ended` (M,) why each member's search is over:
     "converged", "flat" (ten steps gained next to nothing), "short" (its step has shrunk to nothing), "judged" (its held-out
     people have had it), "out of steps" at the last of `total`, or "" where it goes on · `refused`, why somebody could not be
-    simulated at one of the last ten points that were tried, "" where everybody could.
+    simulated at one of the last ten points that were tried, "" where everybody could · `compared`, by what members may be
+    compared.
     """
 
     index: int
@@ -81,6 +82,7 @@ class PopulationStep:
     best: Fitted
     ended: tuple[str, ...] = ()
     refused: str = ""
+    compared: Compared | None = None
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -237,7 +239,8 @@ def fit_population(
         fitted = Fitted(copy.deepcopy(best), step.carried.clone())
         refused = next((why for why in reversed(refusals) if why), "")
         yield PopulationStep(
-            step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended, refused
+            *(step.index, steps, step.loss, step.slope, step.converged, step.held_out, fitted, step.ended, refused),
+            Compared(torch.where(judged, step.judgement, torch.nan), taught.everyone[:, 0], taught.alike),
         )
 
 

@@ -29,6 +29,7 @@ from homeostat.places import require_folder
 from homeostat.study.backbones import start_notes
 from homeostat.study.dense import dense_of, split
 from homeostat.study.diagnosed import diagnosed
+from homeostat.study.estimated import Estimated
 from homeostat.study.evaluation import score
 from homeostat.study.individual import fits_of
 from homeostat.study.provenance import provenance
@@ -51,6 +52,12 @@ from training.people.tables.nonmem import read_table
 from training.people.tables.of_model import channels_shown, compartments_of
 from training.shift import compared
 from training.trust.verdicts import Verdict
+
+_NO_ESTIMATES = (
+    "There is no table of estimates with their standard errors: they are of the people whom a model was fitted on, and this "
+    "bundle does not bring it; `homeostat fit` writes it, and in Python parameter_table(fitted, cohort) of training.inference "
+    "gives it."
+)
 
 
 def report_on(
@@ -161,6 +168,10 @@ def report_on(
         verdicts.append(Verdict("Not everyone's own parameters were found", False, found, ("convergence",)))
     verdicts += gallery.ends_verdicts(ends)
     described = diagnosed(bundle.model, cohort, whole, solver=bundle.solver)
+    if described is not None:
+        table_of = Estimated.read(bundle.calibration.get("estimates"))
+        lacking = () if table_of is not None else (_NO_ESTIMATES,)
+        described = replace(described, estimates=table_of, missing=(*described.missing, *lacking))
     verdicts += population_verdicts(described)
     verdicts += verdicts_of(judged)
     evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]

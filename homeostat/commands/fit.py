@@ -62,6 +62,33 @@ def fit(
         str, typer.Option(help="Widths of the residual's hidden layers, as 8 or 16,16; 0 for none.")
     ] = "8",
     start: Begun = "backbone",
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="ensemble|focei|laplace|quadrature",
+            help="Several members with a learned part, each person's own coordinates found beside them (ensemble); or a "
+            "population alone, with its spread, by its marginal likelihood: FOCE with interaction (focei), Laplace's method "
+            "(laplace), or adaptive quadrature (quadrature, up to four effects).",
+        ),
+    ] = "ensemble",
+    error: Annotated[
+        str | None,
+        typer.Option(
+            metavar="additive|combined1|combined2",
+            help="Of a population alone: its noise, additive, or additive and proportional with standard deviations that add "
+            "(combined1) or variances that add (combined2, the default).",
+        ),
+    ] = None,
+    correlated: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Of a population alone: a block of parameters whose effects are correlated, as CL,V; once for each.",
+        ),
+    ] = None,
+    shared: Annotated[
+        str, typer.Option(help="Of a population alone: parameters that are one value for everyone, as ka.")
+    ] = "",
     threshold: Threshold = None,
     forecast_from: ForecastFrom = None,
     members: Members = 8,
@@ -94,7 +121,11 @@ def fit(
 
     Known physics that is not linear is a mechanism: homeostat fit table.csv --backbone MichaelisMenten --units
     TIME=d,AMT=mg,DV=mg/L
+
+    A population alone, as pharmacometricians fit it: homeostat fit table.csv --method focei --error combined1 --correlated CL,V
+    --backbone-config '{"parameters": "clearance"}' --start empty --units TIME=h,AMT=mg,DV=mg/L
     """
+    from homeostat.commands.method import alone_of
     from homeostat.gallery.made import Made
     from homeostat.study.backbones import backbone_named, begun, observation_of, require_driven
     from homeostat.study.fit_table import fit_table
@@ -103,6 +134,9 @@ def fit(
     from training.people.tables.nonmem import read_table
     from training.people.tables.of_model import channels_of, compartments_of
 
+    alone = alone_of(context, method, error, correlated or [], names(shared))
+    if alone is not None:
+        hidden, members = "0", 1
     given = pairs(units, "--units")
     config, widths = config_of(backbone_config), widths_of(hidden, members * ((folds or 6) + 1))
     physics = begun(backbone_named(backbone, config), start, own=":" in backbone)
@@ -147,6 +181,7 @@ def fit(
         resume=resume,
         log=log,
         made=Made.now(typed(context)),
+        alone=alone,
     )
     if ":" in backbone and linearised_of(physics) is None:  # a mechanism's tape is in the bundle
         say_notes([f"the bundle names your {type(physics).__name__}: read it with --structures {backbone}"])

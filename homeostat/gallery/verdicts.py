@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from homeostat.progress import Interruption
-from homeostat.study.training import Trained, why_not_converged
+from homeostat.study.training import Arrival, Trained, why_not_converged
 from homeostat.wording import behind
 from hybrid import Prediction
-from training import AtEnd, Convergence, Start
+from training import AtEnd, Start
 from training.trust.verdicts import Verdict
 
 # `hybrid_recipe` reads these off all records: that nobody unseen has a say would be untrue
@@ -36,7 +36,7 @@ def interrupted_verdicts(cut_short: str, left_out: Sequence[str] = (), unfinishe
 
 
 def fit_verdicts(
-    start: Start | None, convergence: Convergence, ends: Sequence[AtEnd], interrupted: Interruption | None = None
+    start: Start | None, convergence: Arrival, ends: Sequence[AtEnd], interrupted: Interruption | None = None
 ) -> list[Verdict]:
     """Where a fit started, whether it has arrived, and what it left at an end.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from homeostat.study.estimated import Estimated
 from hybrid import HybridModel, SimulationError, Solver
 from physics.glance import glance
 from training import Cohort, Personal
@@ -33,7 +34,8 @@ PEOPLE = 24  # whose curves are drawn
 class Diagnosed:
     """What there is to see of a population, None of what cannot be had; `missing`, why, in sentences.
 
-    `checks`, by channel and kind · `errors` · `residuals` · `curves`, of the first people · `eta` · `draws`, how many cohorts.
+    `checks`, by channel and kind · `errors` · `residuals` · `curves`, of the first people · `eta` · `draws`, how many cohorts ·
+    `estimates`, the table of parameters, of the people of the fit whoever is diagnosed.
     """
 
     checks: Mapping[str, Mapping[str, PredictiveCheck]]
@@ -43,12 +45,19 @@ class Diagnosed:
     eta: EtaCovariates | None
     draws: int
     missing: tuple[str, ...]
+    estimates: Estimated | None = None
 
     __repr__, _repr_html_ = glance()
 
     def to_dict(self) -> dict[str, Any]:
         """The statistics as plain JSON values."""
-        found: dict[str, Any] = {"draws": self.draws, "missing": list(self.missing), "channels": {}}
+        estimates = None if self.estimates is None else self.estimates.to_dict()
+        found: dict[str, Any] = {
+            "draws": self.draws,
+            "missing": list(self.missing),
+            "estimates": estimates,
+            "channels": {},
+        }
         for channel, kinds in self.checks.items():
             found["channels"].setdefault(channel, {})["predictive_check"] = {
                 kind: {"outside": one.strays.observed, "of": one.strays_of, "right_models_up_to": one.strays.upper}

@@ -12,6 +12,7 @@ from exchange.files.names import require_names
 from homeostat import gallery
 from homeostat.bundles.said import bundle_verdict
 from homeostat.gallery.diagnostics import population_verdicts
+from homeostat.gallery.estimates import estimate_tables
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
@@ -22,11 +23,14 @@ from homeostat.one_run import Run
 from homeostat.places import require_folder
 from homeostat.plain_text import shown
 from homeostat.progress import cut_short
+from homeostat.study.alone import Alone
 from homeostat.study.asked import asked_of, require_two_forecasts
 from homeostat.study.backbones import start_notes
 from homeostat.study.bundled import bundle_of, marked
+from homeostat.study.by_likelihood import train_alone
 from homeostat.study.dense import dense_unseen
 from homeostat.study.diagnosed import diagnosed
+from homeostat.study.estimated import MOST, MOST_ASKED, estimated
 from homeostat.study.evaluation import crps_difference, evaluate
 from homeostat.study.groups import cross_validated, scores_by_group
 from homeostat.study.individual import fits_of
@@ -63,6 +67,7 @@ def fit_table(
     resume: bool | None = None,
     log: bool = False,
     made: Made | None = None,
+    alone: Alone | None = None,
 ) -> dict[str, Any]:
     """Train, certify, judge beside the backbone alone, draw, and save `model.twin` and `report.html` in `folder`, all together
     at the end (`Run`).
@@ -70,7 +75,8 @@ def fit_table(
     Times of the answer are since everyone's first dose (or start), as `settings.forecast_from` is.
     While it trains, checkpoints are in `folder`; they go when all is done, and stay when training was interrupted.
     `resume`: go on from them where they are there (True), begin anew (False), or refuse to choose (None); `log`: curves for
-    TensorBoard in `folder/log`; `made`, what the page says of how it was made, by default this call and now.
+    TensorBoard in `folder/log`; `made`, what the page says of how it was made, by default this call and now. `alone`: one model
+    without a learned part instead, by its marginal likelihood (`hidden` is empty, and `settings.members` has no say).
     Errors: `ValueError` for input that cannot be used, `SimulationError` naming the person.
     """
     require_settings(settings)  # better known before anything is read or written
@@ -79,7 +85,11 @@ def fit_table(
     require_names((r.id for r in records), "a person's ID")  # a bundle would refuse them, after training
     require_names({name for r in records for name in (*r.covariates, *r.channels)}, "the name of a column or channel")
     records = [r.on_own_clock() for r in records]
-    recipe = hybrid_recipe(backbone, records, hidden=hidden or (1,), with_residual=bool(hidden))
+    if alone is not None:
+        if hidden or log:
+            raise ValueError("fit_table: a population alone has no hidden layers and no log; write hidden=[], and leave log out")
+        settings = replace(settings, members=1)
+    recipe = hybrid_recipe(backbone, records, hidden=hidden or (1,), with_residual=bool(hidden), alone=alone)
     assumed = unstated(records, recipe.model)
     records = [converted(record, recipe.model) for record in records]  # what is asked and drawn is in the model's units
     require_one_unit(recipe.model)
@@ -97,7 +107,13 @@ def fit_table(
         for checkpoint in checkpoints.values():
             checkpoint.remove()
     curves = folder / "log" if log else None
-    trained = train(recipe, records, settings, console, checkpoint=checkpoints["hybrid"], log=curves and curves / "hybrid")
+    if alone is None:
+        of_folds = list[str]()
+        trained = train(
+            recipe, records, settings, console, checkpoint=checkpoints["hybrid"], log=curves and curves / "hybrid"
+        )
+    else:
+        trained, of_folds = train_alone(recipe, records, alone, settings, console, checkpoint=checkpoints["hybrid"])
     interrupted = {recipe.name: trained.interrupted}
     bundle = bundle_of(trained, None, {}, {**marked(cut_short(interrupted)), "settings.solver": settings.solver})
     # the trained model is saved before anything else can fail
@@ -113,18 +129,18 @@ def fit_table(
     proved = isinstance(certificate, Certificate) and check(certificate, system)
     evaluations = {recipe.name: evaluate(trained, settings, asked.threshold)}
     comparisons, left_out, unfinished, where = {}, [], dict[str, str](), dict[str, str]()
-    other = hybrid_recipe(backbone, records, with_residual=False)
+    other = hybrid_recipe(backbone, records, with_residual=False) if hidden else recipe
     if hidden and trained.interrupted is not None:
         left_out = [other.name]  # whoever stops a training does not ask for the next one
         console.print(f"{other.name}: left out, since training was interrupted")
     elif hidden:
-        alone = train(
+        baseline = train(
             other, records, settings, console, checkpoint=checkpoints["backbone"], log=curves and curves / "backbone"
         )
-        evaluations[other.name] = evaluate(alone, settings, asked.threshold)
-        interrupted[other.name] = alone.interrupted
-        unfinished[other.name] = why_not_converged(alone.convergence, alone.interrupted)
-        where[other.name] = alone.convergence.where
+        evaluations[other.name] = evaluate(baseline, settings, asked.threshold)
+        interrupted[other.name] = baseline.interrupted
+        unfinished[other.name] = why_not_converged(baseline.convergence, baseline.interrupted)
+        where[other.name] = baseline.convergence.where
         comparisons[other.name] = crps_difference(evaluations[recipe.name], evaluations[other.name])
     judged = judge_uncertainty(
         evaluations[recipe.name].prediction,
@@ -133,6 +149,18 @@ def fit_table(
         asked,
         resample="bootstrap",
     )
+    solver = solver_named(settings.solver)
+    table_of, why_none = (None, "")
+    if trained.model.personal:
+        table_of, why_none = estimated(
+            trained.model,
+            trained.cohort,
+            trained.personal.mode,
+            approximation="focei" if alone is None else alone.approximation,
+            weights=trained.plan.weights[: trained.plan.members].to(trained.cohort.y.device),
+            solver=solver,
+            most=MOST if alone is None else MOST_ASKED,
+        )
     calibration = {
         "uncertainty": judged.to_dict(),
         "protocol": "cross-validation by person, forecast from the samples up to "
@@ -141,9 +169,10 @@ def fit_table(
         "event": asked.event,
         "scores": {name: dict(e.scores) for name, e in evaluations.items()},
         "groups": scores_by_group(recipe.name, evaluations[recipe.name], records),
+        "estimates": None if table_of is None else table_of.to_dict(),
     }
     stopped = cut_short(interrupted)
-    about = {**marked(stopped), **provenance(settings, table, records, units)}
+    about = {**marked(stopped), **provenance(settings, table, records, units), **({} if alone is None else alone.provenance())}
     bundle = bundle_of(trained, certificate, calibration, about, beside=on_region)
     save(bundle, path)
     end = max(float(r.times[-1]) for r in records)
@@ -153,8 +182,12 @@ def fit_table(
         *about_table,
         *start_notes(trained.model.backbone),
         *gallery.baseline_notes(trained.cohort),
+        *([] if alone is None else alone.notes()),
+        *of_folds,
     ]
-    seen = diagnosed(trained.model, trained.cohort, trained.personal, solver=solver_named(settings.solver))
+    seen = diagnosed(trained.model, trained.cohort, trained.personal, solver=solver)
+    if seen is not None:
+        seen = replace(seen, estimates=table_of, missing=(*seen.missing, *filter(None, [why_none])))
     about_fit = gallery.fit_verdicts(trained.recipe.start, trained.convergence, trained.ends, trained.interrupted)
     # where the backbone alone was interrupted the hybrid is judged as it is
     about_hybrid = [] if trained.interrupted is None else trained.convergence.sentences()
@@ -172,7 +205,6 @@ def fit_table(
             for name, value in comparisons.items()
         ),
     ]
-    solver = solver_named(settings.solver)
     shown_on_page = Shown(
         bundle,
         evaluations,
@@ -218,7 +250,10 @@ def fit_table(
         values=summary,
     )
     path, page = run.finished(path, page, cut_short=bool(stopped))
-    for rows in (gallery.score_rows(evaluations, unfinished=unfinished), gallery.uncertainty_rows(evaluations, asked.unit)):
+    printed = [gallery.score_rows(evaluations, unfinished=unfinished), gallery.uncertainty_rows(evaluations, asked.unit)]
+    if alone is not None and table_of is not None:
+        printed = [*estimate_tables(table_of), *printed]
+    for rows in printed:
         console.print(rich_table(rows))
     for sentence in assumed:
         console.print(shown(sentence), markup=False)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from homeostat.study.alone import Alone
 from homeostat.study.backbones import observation_of, require_driven
 from hybrid import HybridModel, Mesh, States
 from hybrid.schedules.dose import as_float
@@ -50,8 +51,11 @@ def hybrid_recipe(
     *,
     hidden: Sequence[int] = (8,),
     with_residual: bool = True,
+    alone: Alone | None = None,
 ) -> Recipe:
     """The backbone, log-normal people around typical parameters from the data, and a small tanh residual with ε(0) = 0.
+
+    `alone`: no residual, and a population and noise as it says, whose spread is learned.
 
     The model is in the backbone's units, and so are its scales: the records are read in them. All records say where the fit
     starts, those of people too whom a member will never see: a start, like the scale of the noise, is forgotten by a fit
@@ -59,15 +63,15 @@ def hybrid_recipe(
     """
     require_driven(backbone, set.intersection(*(set(r.schedule.inputs) for r in records)))
     powers = _powers(backbone, records)
-    population, observation = _population(backbone, powers), observation_of(backbone, records[0].channels)
+    population, observation = _population(backbone, powers, alone), observation_of(backbone, records[0].channels)
     own = dict(zip(backbone.states, backbone.state_units, strict=True))
     channels = {name: unit or own[name] for name, unit in zip(observation.channels, observation.units, strict=True)}
     records = [in_units(record, backbone, channels, population.covariates) for record in records]
     start = starting_values(records, backbone, powers)
     backbone = start.backbone
-    population = _population(backbone, powers)
+    population = _population(backbone, powers, alone)
     residual = None
-    if with_residual:
+    if with_residual and alone is None:
         residual = MLP(
             hidden=hidden,
             # amounts stay ≥ 0 if a compartment's residual vanishes where it is empty
@@ -75,9 +79,10 @@ def hybrid_recipe(
             state_scale=_state_scale(backbone, records),
             rate_scale=_slowest(backbone),
         )
-    noise = noise_for(records)
+    noise = noise_for(records) if alone is None else alone.noise(records)
     model = HybridModel(backbone, population, residual, observation=observation, noise=noise)
-    return Recipe("hybrid" if with_residual else "backbone alone", model, Mesh.of(model, records), start)
+    name = "population alone" if alone is not None else "hybrid" if with_residual else "backbone alone"
+    return Recipe(name, model, Mesh.of(model, records), start)
 
 
 def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: Sequence[int] = (12,)) -> Recipe:
@@ -140,10 +145,14 @@ def _powers(backbone: Backbone, records: Sequence[Record]) -> dict[str, dict[str
     return found
 
 
-def _population(backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[Any]]]) -> Population:
+def _population(
+    backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[Any]]], alone: Alone | None = None
+) -> Population:
     if not backbone.physical:
         return SharedPopulation()
     spread = {p.name: backbone.defaults.spread.get(p.name, _SPREAD) for p in backbone.physical}
+    if alone is not None:
+        return alone.population(backbone, spread, powers)
     if all(p.positive for p in backbone.physical):
         return LogNormalPopulation(backbone, spread, powers)
     return MixedPopulation(

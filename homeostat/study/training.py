@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
@@ -24,7 +25,6 @@ from training import (
     AtEnd,
     Checkpoint,
     Cohort,
-    Convergence,
     Looks,
     Objective,
     Personal,
@@ -39,6 +39,28 @@ from training import (
     recorded,
 )
 from training.people.mode import modes
+
+
+class Arrival(Protocol):
+    """Whether a fit has arrived: `training.Convergence` of an ensemble, `Optimum` of a population alone."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def arrived(self) -> Tensor: ...
+
+    @property
+    def converged(self) -> bool: ...
+
+    @property
+    def where(self) -> str: ...
+
+    def as_found(self) -> str: ...
+
+    def sentences(self) -> list[str]: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +79,7 @@ class Trained:
     personal: Personal
     interrupted: Interruption | None
     ends: tuple[AtEnd, ...]
-    convergence: Convergence
+    convergence: Arrival
 
     __repr__, _repr_html_ = glance()
 
@@ -123,7 +145,7 @@ def require_folds(folds: int, people: int) -> None:
         )
 
 
-def why_not_converged(convergence: Convergence, interrupted: Interruption | None) -> str:
+def why_not_converged(convergence: Arrival, interrupted: Interruption | None) -> str:
     """Why a fit counts as not converged, in sentences; "" where it has. One that was cut short never had the time to show it."""
     stopped = [] if interrupted is None else [f"Training was {interrupted}, before it could be seen to arrive."]
     return " ".join([*stopped, *convergence.sentences()])

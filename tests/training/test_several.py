@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from training import (
     Record,
     Search,
     best_of,
+    fit,
     fit_population,
     judged_tail,
     last,
     several,
+    shoot,
 )
 
 
@@ -65,20 +68,93 @@ def test_starts_agree_and_one_that_does_not_is_named(data: Cohort) -> None:
     found = last(fit_population(several(oral(), 4, draws(1)), data, search=Search(steps=80)))
     best = best_of(found)
     assert best.agree.all(), best.sentence
-    assert "4 of 4 starts ended at the same objective" in best.sentence
+    assert "4 of 4 starts ended there (within 0.1)" in best.sentence
     assert best.fitted.model.members == 1
     torch.testing.assert_close(best.objective.min(), 8.0 * found.step.loss.min(), rtol=1e-14, atol=0.0)
-    # of two optima and a search that did not end
-    step = found.step
-    other = PopulationStep(
-        *(step.index, step.total, step.loss + torch.tensor([0.0, 0.5, 0.001, math.inf]), step.slope, step.converged),
-        *(step.held_out, step.best, ("converged", "converged", "flat", "out of steps")),
-    )
-    said = best_of(Fitted(found.model, found.personal, other))
+    assert best.sentence.startswith(f"Start {best.member} of 4 (counted from 0) is kept: it ended lowest")
+    assert best.by == "objective"
+    # of two optima, a search that did not end, and one that has no value
+    found = of_steps(found.step, [0.0, 0.5, 0.001, 1.0], ("converged", "converged", "flat", "out of steps"))
+    said = best_of(found)
+    assert said.member == 0
     assert said.agree.tolist() == [True, False, True, False]
-    assert "Start 1:" in said.sentence
-    assert "a different optimum" in said.sentence
-    assert "Start 3: inf, not converged" in said.sentence
+    assert "2 of 4 starts ended there" in said.sentence
+    assert "a different optimum" in said.sentence.split("Start 1:")[1].split("Start 3:")[0]
+    assert "not converged (its steps were used up)" in said.sentence.split("Start 3:")[1]
+    # the objective of everyone together: a start half a nat a person away is four nats away
+    torch.testing.assert_close(said.objective[1] - said.objective[0], torch.tensor(4.0, dtype=torch.float64))
+
+
+def of_steps(step: PopulationStep, beside: list[float], ended: tuple[str, ...], judged: list[float] | None = None) -> Fitted:
+    """What a fit of four would leave that ended so far above the first."""
+    loss = step.loss[0] + torch.tensor(beside, dtype=torch.float64)
+    compared = step.compared
+    if judged is not None:
+        compared = replace(compared, held_out=torch.tensor(judged, dtype=torch.float64))
+    step = replace(step, loss=loss, ended=ended, compared=compared)
+    return Fitted(step.best.model, step.best.personal, step)
+
+
+@pytest.fixture
+def four(data: Cohort) -> PopulationStep:
+    return next(iter(fit_population(several(oral(), 4, draws(1)), data)))
+
+
+def test_a_start_that_failed_is_never_kept_and_of_ties_the_first_is(four: PopulationStep) -> None:
+    nan = math.nan
+    best = best_of(of_steps(four, [nan, 0.0, 0.0, math.inf], ("converged",) * 4))
+    assert best.member == 1
+    assert best.agree.tolist() == [False, True, True, False]
+    assert "Start 0: failed" in best.sentence
+    assert "Start 3: failed" in best.sentence
+    assert "Start 2:" not in best.sentence
+    with pytest.raises(ValueError, match="no member has an objective that is finite"):
+        best_of(of_steps(four, [nan] * 4, ("",) * 4))
+    # who judges has not said anything of a failed one, nor of one whose whole records could not be simulated
+    best = best_of(of_steps(four, [0.0, 2.0, nan, 1.0], ("judged",) * 4, judged=[0.7, 0.5, 0.1, nan]))
+    assert (best.member, best.by) == (1, "judged")
+    assert best.fitted.personal.shape == (1, 8, 3)
+    assert "what judges says 0.5 of it, and 0.7 of start 0" in best.sentence
+    assert best.sentence.count("stopped by what judges") == 2  # starts 0 and 3; 2 has failed
+
+
+def test_one_start_says_that_it_is_alone(data: Cohort) -> None:
+    said = best_of(last(fit_population(oral(), data, search=Search(steps=3)))).sentence
+    assert said.startswith("There is one start")
+    assert "It is not converged (its steps were used up)." in said
+
+
+@pytest.mark.parametrize("by", [fit, functools.partial(shoot, count=2, polish=4, rounds=2)])
+def test_a_fit_that_stops_by_its_steps_is_not_called_unconverged(data: Cohort, by: Callable[..., Any]) -> None:
+    starts, judged = several(oral(), 3, draws(3)), judged_tail(data, 0.3)
+    found = last(by(starts, data, search=Search(steps=6)))
+    best = best_of(found)
+    assert best.by == "objective"
+    assert best.member == int(found.step.loss.argmin())
+    assert "not converged" not in best.sentence
+    assert best.sentence.count("stopped by its steps") == int((~best.agree).sum()) > 0
+    # who judges chooses, though another one may have the least objective
+    found = last(by(starts, data, Objective(judged=judged), Search(steps=6), Looks(every=2)))
+    best, said = best_of(found), found.step.compared.held_out
+    assert best.by == "judged"
+    assert best.member == int(said.argmin())
+    # it is what judges says of what is kept: the look of a fit that begins with it is at most a step away
+    again = Looks(every=1)
+    look = next(iter(fit(best.fitted.model, data, Objective(judged=judged), Search(steps=1, rate=1e-9), again))).held_out
+    torch.testing.assert_close(look[0], said[best.member], rtol=1e-4, atol=1e-4)
+
+
+def test_members_that_were_taught_by_others_are_not_compared(data: Cohort) -> None:
+    weights = torch.ones(2, 8, dtype=torch.float64)
+    weights[1, 3] = 0.0
+    found = last(fit(several(oral(), 2, draws(3)), data, Objective(weights=weights), Search(steps=2)))
+    with pytest.raises(ValueError, match="not taught and judged by the same people"):
+        best_of(found)
+    # alike, and two people less: nats of those who count
+    weights[:, :2] = 0.0
+    weights[1] = weights[0]
+    found = last(fit(several(oral(), 2, draws(3)), data, Objective(weights=weights), Search(steps=2)))
+    torch.testing.assert_close(best_of(found).objective, 6.0 * found.step.loss)
 
 
 def test_what_cannot_be_started_is_one_sentence(model: HybridModel, data: Cohort) -> None:

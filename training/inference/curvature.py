@@ -9,6 +9,7 @@ from torch import Tensor
 from hybrid import HybridModel, SimulationError, Solver
 from learned import select
 from training.inference.approximations import Approximation, copies_of_each, marginal
+from training.inference.estimates import loosest
 from training.loop.descent import flat, place
 from training.people.cohort import Cohort
 
@@ -17,7 +18,6 @@ _OF_ERROR = (
     0.01  # the same of a number that has a unit, in its own standard errors, which is all that says how large it is
 )
 _WITHIN = (2e-3, 0.05)  # of a standard error: where such a step is as good
-_FACTOR = 10.0  # the standard error of a logarithm, with all others known, beyond which the data say nothing of it
 _LONGEST = 0.5  # what a number may be moved by in one step of a search: a logarithm
 _ERRORS = 5.0  # … and one that has a unit, in its standard errors
 _ROWS = 40_000  # simulated at once with their graph
@@ -38,14 +38,17 @@ class Curved:
     """A `Slope` with the `information` (M, P, P), the Hessian of the total, and each person's own `scores` (M, N, P).
 
     `size` (M, P): what each number is counted in, 1 for logarithms and their like, its own standard error with all others known
-    for what has a unit, and NaN where that could not be found, since the likelihood does not bend · `noise` (M,): half the
-    largest difference between an element of the Hessian and its mirror, which should be none, in these sizes.
+    for what has a unit, and NaN where that could not be found, since the likelihood does not bend · `loosest`
+    (M, P): the standard error of each number, with all others known, beyond which an estimate that it moves is as good as not
+    known · `noise` (M,): half the largest difference between an element of the Hessian and its mirror, which should be none, in
+    these sizes.
     """
 
     at: Slope
     information: Tensor
     scores: Tensor
     size: Tensor
+    loosest: Tensor
     noise: Tensor
 
     @property
@@ -150,7 +153,7 @@ class Likelihood:
             0.5 * torch.where(lost[:, :, None] | lost[:, None], 0.0, even.abs()).amax((1, 2)) if P else own.new_zeros(M)
         )
         size = torch.where(lost, torch.nan, size)
-        return Curved(at, 0.5 * (hessian + hessian.mT), scores, size, noise)
+        return Curved(at, 0.5 * (hessian + hessian.mT), scores, size, loosest(model, self.names), noise)
 
 
 @dataclass(frozen=True)
@@ -169,19 +172,19 @@ class Seen:
 def seen(
     information: Tensor,  # (P, P)
     size: Tensor,  # (P,), what each number is counted in, NaN where the likelihood does not bend along it
+    loosest: Tensor,  # (P,)
     noise: Tensor,  # ()
 ) -> Seen:
     """Split into what the likelihood determines and what it does not.
 
-    A number along which it does not bend, beyond `noise` in its size, is not seen; nor is a logarithm that is known to ± 10 and
-    no better with all others known, a factor of 20,000. The matrix of the others is scaled to a
-    diagonal of ones, so that units play no part; a direction whose eigenvalue then is below 1e−7, or below what noise could
-    make, is not seen either.
+    A number along which it does not bend, beyond `noise` in its size, is not seen; nor is one whose standard error, with all
+    others known, is above the `loosest`. The matrix of the others is scaled to a diagonal of ones, so that
+    units play no part; a direction whose eigenvalue then is below 1e−7, or below what noise could make, is not seen either.
     """
     P = len(information)
     unit = torch.nan_to_num(size, nan=0.0)
     bend = information.diagonal() * unit.square()
-    floor = torch.maximum(20.0 * noise + (1e-10 * bend.abs().amax() if P else 0.0), noise.new_tensor(_FACTOR**-2))
+    floor = torch.maximum(20.0 * noise + (1e-10 * bend.abs().amax() if P else 0.0), (unit / loosest).square())  # (P,)
     rows = torch.nonzero(bend > floor)[:, 0]
     eye = torch.eye(P, dtype=information.dtype, device=information.device)
     unseen = [eye[j] for j in torch.nonzero(bend.abs() <= floor)[:, 0]]

@@ -1,6 +1,7 @@
 """The numbers of a model that a fit has estimated, by the field's names, each with the scale on which its error is Gaussian."""
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +10,10 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics.arguments import require_kind
+
+_FACTOR = 10.0  # of a logarithm
+_ENDS = {"fisher": math.atanh(0.999), "logit": math.log(999.0)}
+_TWO_SIDED = 1.96  # of 95 %
 
 Named = dict[str, tuple[str, Tensor]]  # name → (scale, value (M,))
 
@@ -123,6 +128,24 @@ def jacobian(
             values.append(value.detach())
             rows.append(row)
     return tuple(told), tuple(scales), torch.stack(values, 1), torch.stack(rows, 1)
+
+
+def loosest(model: HybridModel, names: Sequence[str]) -> Tensor:  # (M, P)
+    """The standard error of each number of the named tensors beyond which an estimate that it moves is as good as not known.
+
+    Each scale has its rule. A correlation is not known where the 95 % interval on the scale artanh, in which errors are taken to
+    be Gaussian, holds everything from −.999 to .999, and a share where it holds everything from .001 to .999. A logarithm has no
+    ends; a factor of e¹⁰ = 20,000 is more than any box spans. A number with a unit has neither: as soon as the likelihood bends
+    along it, its error says how well it is known.
+    """
+    _, scales, value, J = jacobian(model, names)
+    limit = torch.full_like(value, torch.inf)  # (M, E)
+    for j, scale in enumerate(scales):
+        if scale == "log":
+            limit[:, j] = _FACTOR
+        elif scale in _ENDS:
+            limit[:, j] = (_ENDS[scale] + forward(scale, value[:, j]).abs()) / _TWO_SIDED
+    return (limit[..., None] / J.abs()).amin(1)  # what does not move an estimate at all is divided by 0, and infinite
 
 
 def united(model: HybridModel, names: Sequence[str]) -> Tensor:  # (P,) bool

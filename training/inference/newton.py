@@ -123,7 +123,7 @@ def polish(
 def _inverse(curved: Curved, m: int) -> Tensor:  # (P, P)
     """The inverse of the Hessian along what is seen; where it bends the wrong way, of its size."""
     information = curved.information[m]
-    split = seen(information, curved.size[m], curved.noise[m])
+    split = seen(information, curved.size[m], curved.loosest[m], curved.noise[m])
     inverse = split.covariance
     for way in split.saddle:
         inverse = inverse + torch.outer(way, way) / (way @ information @ way).abs().clamp(min=1e-3)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
 from hybrid import HybridModel, Solver
 from hybrid.frames import frame_of
@@ -102,12 +103,14 @@ def parameter_table(
     approximation: Approximation = "focei",
     covariance: Literal["observed", "sandwich"] = "observed",
     nodes: int = 13,
+    weights: Tensor | None = None,  # (M, N)
     solver: Solver | None = None,
 ) -> ParameterTable:
     """Every estimate of a fitted population with standard error, relative standard error, interval and shrinkage.
 
     Arguments: `fitted`, what `last(fit_population(…))` or `last(polish(…))` gave; `cohort`, the people of the fit; `level` of the
-    intervals; `approximation`, that of the fit; the rest as in `standard_errors`.
+    intervals; `approximation`, that of the fit, and `weights`, how often each member counted each person there; the rest as in
+    `standard_errors`. Shrinkage is of everybody once.
     Returns a `ParameterTable`: `.rows`, `.to_frame()` for pandas, `.sentences()`.
     Errors: `ValueError` for what is no `Fitted`, and as `standard_errors`.
     """
@@ -117,10 +120,19 @@ def parameter_table(
         )
     model, start = fitted.model, fitted.personal
     errors = standard_errors(
-        model, cohort, approximation=approximation, covariance=covariance, nodes=nodes, start=start, solver=solver
+        model,
+        cohort,
+        approximation=approximation,
+        covariance=covariance,
+        nodes=nodes,
+        weights=weights,
+        start=start,
+        solver=solver,
     )
     ends = errors.interval(level)
-    objective = objective_value(model, cohort, approximation=approximation, nodes=nodes, start=start, solver=solver)
+    objective = objective_value(
+        model, cohort, approximation=approximation, nodes=nodes, weights=weights, start=start, solver=solver
+    )
     shrunk = shrinkage(model, cohort, personalise(model, cohort, start=start, solver=solver), solver=solver)
     units, se, rse = units_of(model), errors.se, errors.rse
     rows = []

@@ -215,7 +215,7 @@ def standard_errors(
     M, E = value.shape
     spread, unseen, away, condition, weakest = [], [], [], [], []
     for m in range(M):
-        split = seen(curved.information[m], curved.size[m], curved.noise[m])
+        split = seen(curved.information[m], curved.size[m], curved.loosest[m], curved.noise[m])
         inverse = split.covariance
         if covariance == "sandwich":
             s = torch.where(counted[m, :, None] > 0.0, curved.scores[m], 0.0)

@@ -16,7 +16,7 @@ from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
 from physics.arguments import require_kind, require_number, require_shape, require_tensor
 from physics.glance import Summary, glance
-from training.fitted import Fitted
+from training.fitted import Compared, Fitted
 from training.long_records.in_windows import InWindows
 from training.long_records.joints import Joints
 from training.long_records.window import window_count, windows
@@ -50,7 +50,8 @@ class ShootingStep:
     states' scales, of the people whom the member counts; 0 in the polish, where nothing gapes · `rate`, the learning
     rate · `best`, the fit to keep if training ends here · `held_out` (M,) the latest mean −log predictive density per
     measurement that judges, over whole records, NaN before the first look and where nothing judges, infinite where whole records
-    could not be simulated yet · `now`, a function that copies the fit as it is after this step, to be called before the next one.
+    could not be simulated yet · `now`, a function that copies the fit as it is after this step, to be called before the next
+    one · `ended` and `compared`, as in `Step`.
     """
 
     index: int
@@ -62,6 +63,8 @@ class ShootingStep:
     best: Fitted
     held_out: Tensor
     now: Callable[[], Fitted] | None = None
+    ended: tuple[str, ...] = ()
+    compared: Compared | None = None
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -275,17 +278,22 @@ def shoot(
         "scale": unit,
         "people's first coordinates": personal,
     }
-    for _ in Course(score, search, looks, patience, solver, settings, begun).run(state, stages):
-        yield _step(state, total, joints, score)
+    course = Course(score, search, looks, patience, solver, settings, begun)
+    for _ in course.run(state, stages):
+        yield _step(state, total, joints, course)
 
 
-def _step(state: State, total: int, joints: Joints, score: Score) -> ShootingStep:
+def _step(state: State, total: int, joints: Joints, course: Course) -> ShootingStep:
     def now() -> Fitted:
         return Fitted(copy.deepcopy(state.model), state.personal.detach().clone())
 
     phase: Literal["shooting", "polish"] = "shooting" if state.stage == "shooting" else "polish"
+    score, ended = course.score, course.ended(state, total)
     defect = score.shard.gather(joints.defect(score.taught.weights > 0)[None]).amax(0)
-    return ShootingStep(state.index, total, phase, state.loss, defect, state.rate, state.best, state.latest, now)
+    compared = score.compared(state.best_score)
+    return ShootingStep(
+        state.index, total, phase, state.loss, defect, state.rate, state.best, state.latest, now, ended, compared
+    )
 
 
 def _falling(steps: Sequence[int | None]) -> Callable[[Optimizer], LRScheduler]:

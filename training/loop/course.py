@@ -94,6 +94,11 @@ class Course:
             if checkpoint is not None and kept is not None and kept.index != written:
                 checkpoint.write(fingerprint, kept)
 
+    def ended(self, state: State, total: int) -> tuple[str, ...]:
+        """Why each member's search is over: "judged" by what had no patience left, "out of steps", or "" where it goes on."""
+        tired = self.score.judged & (state.stale >= self.patience)
+        return tuple("judged" if one else "out of steps" if state.index == total else "" for one in tired.tolist())
+
     def _enter(self, state: State, stages: Sequence[Stage], at: int) -> None:
         stage = stages[at]
         since = stages[at - 1].until if at else 0

@@ -41,7 +41,7 @@ class Descended:
 
     `loss`, `slope` (the largest derivative), `converged`, `held_out` (M,) where each member's search is · `ended` (M,) why it is
     over: "converged", "judged", "short", "flat", "out of steps", or "" where it goes on · `best` (M, P), the point to keep, with
-    what is `carried` there.
+    what is `carried` there, and what held-out people say of it, `judgement` (M,).
     """
 
     index: int
@@ -52,6 +52,7 @@ class Descended:
     ended: tuple[str, ...]
     best: Tensor
     carried: Tensor
+    judgement: Tensor
 
 
 class Descent(Protocol):
@@ -133,8 +134,8 @@ class LineSearch:
             "out of steps" if self.index == steps else "",
         )
         path = self.path
-        judgement = path.judgement.clone()
-        return Descended(self.index, self.loss.clone(), slope, converged, judgement, ended, path.best, path.carried)
+        kept_by = (path.judgement.clone(), ended, path.best, path.carried, path.best_judgement)
+        return Descended(self.index, self.loss.clone(), slope, converged, *kept_by)
 
     def trial(self) -> tuple[Tensor, Tensor]:
         # a quasi-Newton step trusts a curvature that it has seen along a few directions; none may leap

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -52,6 +53,13 @@ class Lessons:
     def share(self) -> Tensor:  # (M, N)
         """The weights, whose sum over everyone is 1."""
         return self.weights / self.everyone
+
+    @cached_property
+    def alike(self) -> bool:
+        """Are all members taught, and judged, by the same?"""
+        judges = self.of_members(lambda lesson: lesson.judges)
+        same = bool((self.weights == self.weights[:1]).all() and (judges == judges[:1]).all())
+        return same and len(self.parts) == 1
 
     def of_members(self, each: Callable[[Lesson], Tensor]) -> Tensor:  # (M, …)
         """What `each` says of the members of every part, (k, …), put in the members' order."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from hybrid import HybridModel, Rollout, SimulationError, Solver
 from learned import select
 from training.anchor import Anchor
+from training.fitted import Compared
 from training.loop.lessons import Lessons, judgement, lessons, looked, scored
 from training.losses import Stability, residual_share, weight_penalty
 from training.machinery.distributed import Shard
@@ -55,6 +56,12 @@ class Score:
     def share(self) -> Tensor:  # (M, N)
         """How much of a member's objective each person is."""
         return self.taught.share
+
+    def compared(self, held_out: Tensor) -> Compared:  # (M,)
+        """By what members may be compared, of whom what judges said so of their best."""
+        known = self.judged & torch.isfinite(held_out)
+        alike = self.taught.alike and self.anchors is None
+        return Compared(torch.where(known, held_out, torch.nan), self.taught.everyone[:, 0], alike)
 
     def loss(
         self,

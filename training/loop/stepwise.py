@@ -59,9 +59,8 @@ class Stepwise:
         self.finished = converged | tired | short
         cases = (("converged", converged), ("judged", tired), ("short", short))
         ended, path = reasons(cases, "out of steps" if self.index == steps else ""), self.path
-        return Descended(
-            self.index, self.loss.clone(), slope, converged, path.judgement.clone(), ended, path.best, path.carried
-        )
+        kept_by = (path.judgement.clone(), ended, path.best, path.carried, path.best_judgement)
+        return Descended(self.index, self.loss.clone(), slope, converged, *kept_by)
 
     def trial(self) -> tuple[Tensor, Tensor]:
         size = self.gradient.norm(dim=1, keepdim=True)

@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,14 @@ from learned import Residual, select
 from learned.ensemble import concatenate
 from physics.arguments import require_generator, require_kind, require_number
 from physics.glance import Summary, glance
-from training.fitted import Fitted
+from training.fitted import Compared, Fitted
+
+_LEVEL = 1e-3  # of the slope: what ends flat at ten times the default tolerance is as good as converged
+_UNFINISHED = {
+    "out of steps": "its steps were used up",
+    "short": "no step made it less",
+    "flat": "ten steps gained next to nothing, though it is not level there",
+}
 
 
 def several(model: HybridModel, count: int, generator: torch.Generator, spread: float = 3.0) -> HybridModel:
@@ -74,15 +81,19 @@ def _step(population: Any, j: int) -> float:
 
 @dataclass(frozen=True)
 class Best:
-    """The member that ended lowest.
+    """The member to keep.
 
-    `fitted`, it alone · `member`, which it was · `objective` (M,), each member's at the end, of all people together · `agree`
-    (M,): whether it is within `within` of the least · `sentence`, in words.
+    `fitted`, it alone · `member`, which it was · `by`: "judged", what judges chose it, or "objective" · `objective` (M,), each
+    member's at the end of its search, of all people together, NaN where it has none · `held_out` (M,), what judges says of each
+    member's best, NaN where nothing does · `agree` (M,): whether it ended with an objective that differs from that of the kept
+    one by no more than `within` · `sentence`, in words.
     """
 
     fitted: Fitted
     member: int
+    by: Literal["judged", "objective"]
     objective: Tensor
+    held_out: Tensor
     agree: Tensor
     within: float
     sentence: str
@@ -91,37 +102,93 @@ class Best:
 
 
 def _summary(best: Any) -> Summary:
-    return f"Best: member {best.member} of {len(best.objective)}", [("objective", best.objective), ("agree", best.agree)]
+    rows = [("by", best.by), ("objective", best.objective), ("held out", best.held_out), ("agree", best.agree)]
+    return f"Best: member {best.member} of {len(best.objective)}", rows
 
 
 def best_of(fitted: Fitted, *, people: float | None = None, within: float = 0.1) -> Best:
     """The best of several searches, and whether the others arrived at the same place.
 
+    Where something judges (`Objective.held_out`, `Objective.judged`) the member whose best it likes most is kept, as every
+    member is kept at what it liked most of its own search; else the one with the least objective. Of members that are alike
+    to the last bit the first is kept. A member whose objective is no number has failed, and is never kept.
     Arguments: `fitted`, what `last(fit_population(several(…), …))`, or `last` of another fit, left: its `step` has every member's
-    objective per person, and, of `fit_population`, why its search is over · `people`, the sum of their weights, by which that is
-    multiplied, by default their number · `within`: objectives that differ by no more are of one optimum, by default .1 nats of
-    everyone's together.
-    Returns a `Best`. Errors: `ValueError` for what no fit left, and where no objective is finite.
+    objective per person, what judges says of it, and why its search is over · `people`, by which the objective is multiplied, by
+    default the sum of the weights of those who teach · `within`: objectives that differ by no more are of one optimum, by default
+    .1 nats of everyone's together.
+    Returns a `Best`, whose sentence names the one that is kept, and says of each that ended elsewhere what is known: "a
+    different optimum" of a search that had arrived (`fit_population`), "not converged" of one that could have and had not, and
+    by what it was stopped of `fit` and `shoot`, which take their steps and do not ask whether they have arrived.
+    Errors: `ValueError` for what no fit left, where no objective is finite, and for members that were taught or judged by
+    different people or measurements, whose numbers cannot be compared.
+    Law: the order of the members does not matter, but for ties.
     """
     require_kind(fitted, Fitted, "best_of: fitted", "last(fit_population(several(model, 8, generator), cohort))")
-    if fitted.step is None:
+    step = fitted.step
+    if step is None:
         raise ValueError("best_of: fitted has no step, and so no objectives; write best_of(last(fit_population(…)))")
     require_number(within, "best_of: within", above=0.0)
     if people is not None:
         require_number(people, "best_of: people, the sum of their weights,", above=0.0)
-    people = float(fitted.personal.shape[1] if people is None else people)
-    M, loss, ended = fitted.model.members, fitted.step.loss, getattr(fitted.step, "ended", ())
-    objective = float(people) * loss.detach().to("cpu", torch.float64)
+    M, loss = fitted.model.members, step.loss.detach().to("cpu", torch.float64)
+    compared: Compared | None = getattr(step, "compared", None)
+    if compared is not None and not compared.alike and M > 1:
+        raise ValueError(
+            "best_of: the members were not taught and judged by the same people and measurements (weights, held_out, judged or "
+            "anchors differ between them), so that their numbers cannot be compared; give every start the same row, or keep all "
+            "members as an ensemble"
+        )
+    count = fitted.personal.shape[1] if compared is None else compared.people.detach().to("cpu", torch.float64)
+    objective = loss * (count if people is None else float(people))
+    objective = torch.where(torch.isfinite(objective), objective, torch.nan)
     known = torch.isfinite(objective)
     if not bool(known.any()):
         raise ValueError("best_of: no member has an objective that is finite; start nearer, several(…, spread=1.5)")
-    member = int(torch.where(known, objective, torch.inf).argmin())
-    agree = known & (objective - objective[member] <= float(within))
+    held_out = torch.full_like(objective, torch.nan) if compared is None else compared.held_out.detach().to(objective)
+    judged = known & torch.isfinite(held_out)
+    by: Literal["judged", "objective"] = "judged" if bool(judged.any()) else "objective"
+    told = torch.where(judged, held_out, torch.inf) if by == "judged" else torch.where(known, objective, torch.inf)
+    member = int(torch.nonzero(told == told.min())[0, 0])  # of ties the first, whatever argmin would say
+    agree = known & ((objective - objective[member]).abs() <= float(within))
     row = torch.tensor([member], device=fitted.personal.device)
     alone = Fitted(select(fitted.model, row), fitted.personal[row])
-    words = f"{int(agree.sum())} of {M} starts ended at the same objective, {float(objective[member]):.4g} (within {within:g})."
+    numbers = (member, by, objective, held_out, agree, float(within))
+    return Best(alone, *numbers, _in_words(step, *numbers))
+
+
+def _in_words(step: Any, member: int, by: str, objective: Tensor, held_out: Tensor, agree: Tensor, within: float) -> str:
+    M, told = len(objective), [f"{float(v):.2f}" if abs(float(v)) >= 1.0 else f"{float(v):.4g}" for v in objective]
+    its = told[member]
+    if M == 1:
+        words = f"There is one start, which ended at {its}: whether there is a lower place, only others would show."
+        how = _stopped(step, 0)
+        return f"{words} It is {how}." if how.startswith("not converged") else words
+    words = f"Start {member} of {M} (counted from 0) is kept: "
+    if by == "judged":
+        others = ", ".join(f"{float(held_out[m]):.4g} of start {m}" for m in range(M) if m != member)
+        words += f"what judges says {float(held_out[member]):.4g} of it, and {others}. It ended at {its}."
+    else:
+        words += f"it ended lowest, at {its}."
+    words += f" {int(agree.sum())} of {M} starts ended there (within {within:g})."
     for m in torch.nonzero(~agree)[:, 0].tolist():
-        why = ended[m] if m < len(ended) else ""
-        what = "a different optimum" if why in ("converged", "flat", "judged") else "not converged"
-        words += f" Start {m}: {float(objective[m]):.4g}, {what}."
-    return Best(alone, member, objective, agree, float(within), words)
+        there = bool(torch.isfinite(objective[m]))
+        what = f"{told[m]}, {_stopped(step, m)}" if there else "failed, its objective is no number"
+        words += f" Start {m}: {what}."
+    if not hasattr(step, "converged") and not bool(agree.all()):
+        words += " This fit takes its steps and does not ask whether it has arrived: more steps would show."
+    return words
+
+
+def _stopped(step: Any, m: int) -> str:
+    """What a search that ended elsewhere has found, as far as that is known."""
+    ended = getattr(step, "ended", ())
+    why = ended[m] if m < len(ended) else ""
+    if why == "judged":
+        return "stopped by what judges"
+    if not hasattr(step, "converged"):
+        return "stopped by its steps" if why == "out of steps" else "stopped on its way"
+    level = why == "flat" and float(step.slope[m]) <= _LEVEL
+    if why == "converged" or level or (not why and bool(step.converged[m])):
+        return "a different optimum"
+    return f"not converged ({_UNFINISHED.get(why, 'its search was interrupted')})"
+

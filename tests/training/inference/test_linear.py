@@ -13,7 +13,7 @@ from scipy.stats import chi2, norm
 
 from hybrid import Exponential, HybridModel
 from learned import Ensemble
-from physics import Fixed, Normal, Shared
+from physics import Fixed, MixedPopulation, Normal, Shared
 from tests.training.inference.linear import APPROXIMATIONS, TIMES, closed_form, cohort_of, lines, regressors
 from training import Cohort, last, personalise
 from training.inference import (
@@ -28,6 +28,8 @@ from training.inference import (
     standard_errors,
 )
 from training.inference.bootstrap import people_drawn
+from training.inference.curvature import seen
+from training.inference.estimates import loosest, trained
 
 F64 = torch.float64
 
@@ -146,6 +148,33 @@ def test_a_spread_at_zero_has_no_standard_error() -> None:
     assert float(found.se[0, j]) == math.inf
     assert math.isfinite(float(found.se[0, 0]))
     assert any("omega(a) lies at 0" in said for said in found.sentences())
+
+
+def test_each_scale_has_a_rule_of_its_own_for_what_is_not_known() -> None:
+    model = lines()
+    spreads, rho = (0.8, 0.5), 0.98
+    omega = {("a", "b"): rho * spreads[0] * spreads[1]}
+    effects = dict(zip("ab", (Normal(s) for s in spreads), strict=True))
+    population = MixedPopulation(model.backbone, effects, correlated=[("a", "b")], omega=omega)
+    model = HybridModel(model.backbone, population, observation=model.observation, noise=model.noise)
+    trial, names, _ = trained(model, "a test")
+    limit = dict(zip(names, loosest(trial, names)[0].split([trial.get_parameter(n)[0].numel() for n in names]), strict=True))
+    assert torch.isinf(limit["population.shift"]).all()  # with a unit: an error is as large as it is
+    torch.testing.assert_close(limit["population.between.log_spread"], torch.full((2,), 10.0, dtype=F64))
+    # of ρ = k/√(1 + k²): d artanh ρ/dk = √(1 − ρ²), and the lower end of the interval reaches −.999
+    (found,) = limit["population.between.pairs"].tolist()
+    most = (math.atanh(0.999) + math.atanh(rho)) / 1.96
+    assert found * math.sqrt(1.0 - rho**2) == pytest.approx(most, rel=1e-9)
+    assert math.tanh(math.atanh(rho) - 1.96 * most) == pytest.approx(-0.999, abs=1e-9)
+    # an information that knows artanh ρ to ± 4 says nothing about ρ, though that of k = 5 would be ± 20; to ± 2.9 it does
+    for error, known in ((4.0, False), (2.9, True)):
+        information = torch.tensor([[(error / math.sqrt(1.0 - rho**2)) ** -2]], dtype=F64)
+        split = seen(information, torch.ones(1, dtype=F64), limit["population.between.pairs"], torch.zeros((), dtype=F64))
+        assert (len(split.unseen) == 0) == known
+    # a number with a unit is seen however large its error is, as soon as the likelihood bends
+    large = torch.tensor([[1e-8]], dtype=F64)
+    split = seen(large, torch.tensor([1e4], dtype=F64), limit["population.shift"][:1], torch.zeros((), dtype=F64))
+    assert float(split.covariance) == pytest.approx(1e8)
 
 
 def test_one_unit_or_another_is_the_same_error() -> None:
