@@ -76,7 +76,7 @@ def drawn(model: HybridModel, people: int = 1, seed: int = 0) -> Tensor:
 
 
 def by_hand(model: HybridModel, personal: Tensor, edges: list[float], covariates: list[dict[str, float]]) -> dict[float, float]:
-    """One simulation after the other, each from where the one before ended: the mean at every time; at an edge, the new θ's."""
+    """One simulation after the other, each from where the one before ended: the mean at every time; at an edge, the old θ's."""
     found: dict[float, float] = {}
     start = None
     for low, high, given in zip(edges[:-1], edges[1:], covariates, strict=True):
@@ -88,7 +88,7 @@ def by_hand(model: HybridModel, personal: Tensor, edges: list[float], covariates
             begin, end = max(low, dose.time), min(high, dose.time + dose.duration)
             if begin < end:
                 doses.append(Dose(dose.state, begin, dose.amount * (end - begin) / dose.duration, duration=end - begin))
-        inside = [t for t in TIMES if low <= t < high or t == high == edges[-1]]
+        inside = [t for t in TIMES if low < t <= high]
         asked = sorted({low, *inside, high})
         values = {k: [v] for k, v in given.items()}
         conditions = conditions_of(model, [Schedule(tuple(doses), start=low)], [asked], covariates=values)
@@ -143,7 +143,7 @@ def test_a_covariate_that_changes_is_what_scipy_integrates() -> None:
         x = x + np.array([100.0 if low in (0.0, 12.0, 24.0, 36.0, 48.0) else 0.0, 0.0])
         middle = 0.5 * (low + high)
         x = scipy.integrate.solve_ivp(slope, (low, high), x, args=(middle,), rtol=1e-11, atol=1e-11, method="DOP853").y[:, -1]
-        found[high] = x[1] / theta(high)[2]
+        found[high] = x[1] / theta(middle)[2]  # at the time of a change an observation comes first
     run = rollout(model, cohort.conditions, personal)
     # the solver's own tolerance is 1e-6
     np.testing.assert_allclose(run.mean[0, 0, :, 0].detach(), [found[t] for t in TIMES], rtol=2e-6)
