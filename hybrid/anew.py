@@ -64,10 +64,11 @@ def solve_anew(
     steady = pieces.kind >= 0
     if bool(steady.any()):
         wanted = _chosen(restarts, pieces.kind[steady], u[steady])
-        wanted, pauses = wanted.shared(shares_of(model, theta[0, steady], wanted.state)) if model.delivery.fraction else (wanted, None)
+        pauses = torch.ones_like(wanted.added)
+        if model.delivery.fraction:  # then there is one member
+            wanted, pauses = wanted.shared(shares_of(model, theta[0, steady], wanted.state))
         found = settled(model, theta[:, steady], context[:, steady], wanted)
-        reached = found.reached if pauses is None else found.reached & pauses
-        found = replace(found, reached=reached)
+        found = replace(found, reached=found.reached & pauses)
         lost = lost.index_put((steady.nonzero()[:, 0],), ~found.reached)
         start = _placed(start, steady, torch.where(found.reached[:, None], found.state, 0.0))
     solver = solver or simulating(model.dtype)

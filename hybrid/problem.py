@@ -124,7 +124,7 @@ def _require_one_lag(
     theta: Tensor,  # (N, q) or (N, P, q)
     name: str,
 ) -> None:
-    """Raise `ValueError` where a lag changes on the way: a search for a mode looks on both sides of an observation for one alone."""
+    """Raise `ValueError` where a lag changes on the way: a search for a mode looks at both sides of an observation for one."""
     if theta.ndim == 2 or capture.capturing():
         return
     for _, place in model.delivery.lag:

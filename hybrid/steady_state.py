@@ -39,8 +39,8 @@ class Settled:
         self,
         share: Tensor,  # (R,)
     ) -> tuple["Settled", Tensor]:  # and (R,) bool
-        """The same where this share of each dose arrives, and in whom there is still a pause between infusions whose rate was said:
-        those last as much of their time as there is of the dose, and one that runs into the next is not this steady state.
+        """The same where this share of each dose arrives, and in whom there is still a pause between infusions whose rate was
+        said: those last as much of their time as there is of the dose, and one that runs into the next is not this steady state.
         """
         every = self.length.sum(1)
         lasts = torch.where(self.rated, share * self.length[:, 0], self.length[:, 0])

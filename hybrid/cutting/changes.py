@@ -15,10 +15,10 @@ from physics.arguments import require_people
 class Changes:
     """N records of P pieces each, at most, within which θ is constant.
 
-    `values`, by covariate (N, P + E): of the record's beginning, then from each of `times` (N, P − 1) on, ascending; who has fewer
-    pieces has some at +∞ that repeat the last value. The last E are of no piece: a single reading has such values, where its own
-    row says others than those before and after a change at its time. `reading` (N, T), with which of these an observation is
-    read: at the time of a change with the old ones, for an observation comes first, unless it says itself what it is read with.
+    `values`, by covariate (N, P + E): of the record's beginning, then from each of `times` (N, P − 1) on, ascending; who has
+    fewer pieces has some at +∞ that repeat the last value. The last E are of no piece: a single reading has such values, where
+    its own row says others than those before and after a change at its time. `reading` (N, T), with which of these an observation
+    is read: at the time of a change with the old ones, for an observation comes first, unless it says itself with what it is.
     """
 
     values: Mapping[str, Tensor]
@@ -47,7 +47,8 @@ class Changes:
             later = later[later > start]
             at = np.concatenate([[start], later])
             found.append(later)
-            rows.append(np.stack([v[np.maximum(np.searchsorted(t, at, side="right") - 1, 0)] for t, v in (one[n] for n in names)], 1).tolist())
+            each = [v[np.maximum(np.searchsorted(t, at, side="right") - 1, 0)] for t, v in (one[n] for n in names)]
+            rows.append(np.stack(each, 1).tolist())
         P, T = 1 + max(map(len, found)), max(map(len, read))
         times = np.full((len(found), P - 1), np.inf)
         for i, later in enumerate(found):
@@ -63,7 +64,10 @@ class Changes:
                 reading[i, k] = _placed(wanted, rows[i], more[i], int(reading[i, k]), P)
             reading[i, len(read[i]) :] = reading[i, len(read[i]) - 1]
         E = max(map(len, more))
-        whole = [[*row, *[row[-1]] * (P - len(row)), *extra, *[row[-1]] * (E - len(extra))] for row, extra in zip(rows, more, strict=True)]
+        whole = [
+            [*row, *[row[-1]] * (P - len(row)), *extra, *[row[-1]] * (E - len(extra))]
+            for row, extra in zip(rows, more, strict=True)
+        ]
         table = torch.tensor(whole, dtype=torch.float64)  # (N, P + E, names)
         values = {n: table[..., j].contiguous() for j, n in enumerate(names)}
         return Changes(values, torch.from_numpy(times), torch.from_numpy(reading))

@@ -6,7 +6,6 @@ reset or a steady state, takes back what was given before and has yet to arrive.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +32,8 @@ class Doses:
     `left` (N, D): 0 where the duration is said, 1 where the model knows the rate, 2 where it knows the duration, 3 where the rate
     is said, and so the duration of the whole dose. `piece` (N, D): how often θ has turned by the time at which it is given ·
     `stop` (N, D): when everything begins anew after that, +∞ for never. `fixed`: the records cut where nothing moves, at
-    observations, points of inputs, turns, resets and steady states; `edges` (N, K0 + 1), the ends of those stretches, each the very
-    number of its observation; `times` (N, T) of the observations. `who` (N,): the same number for copies of one person,
+    observations, points of inputs, turns, resets and steady states; `edges` (N, K0 + 1), the ends of those stretches, each the
+    very number of its observation; `times` (N, T) of the observations. `who` (N,): the same number for copies of one person,
     whose stretches are cut into equally many steps, so that differences between copies hold nothing of the solver's error. `mesh`
     cuts the steps.
     """
@@ -138,9 +137,9 @@ def require_said(schedules: Sequence[Schedule], states: Sequence[str], delivery:
         for dose in schedule.doses:
             if dose.kept == "cut" and dose.state in shared:
                 raise ValueError(
-                    f"the infusion into {dose.state} at {as_float(dose.time):g} is a part of one whose rate was said, and how long "
-                    f"all of it lasts depends on the model's fraction; change nothing that goes into {dose.state} while it runs, "
-                    "or say its duration (DUR, kept='duration')"
+                    f"the infusion into {dose.state} at {as_float(dose.time):g} is a part of one whose rate was said, and how "
+                    f"long all of it lasts depends on the model's fraction; change nothing that goes into {dose.state} while it "
+                    "runs, or say its duration (DUR, kept='duration')"
                 )
         for dose in schedule.doses:
             if dose.modelled and dose.state not in known[dose.modelled]:

@@ -80,8 +80,11 @@ class Restarts:
         place: Tensor,  # (N, K)
     ) -> "Restarts":
         """The same before other segments: what stood before segment k of person i stands before that of number place[i, k]."""
-        places = {"reset_at": (self.reset_who, self.reset_at), "turn_at": (self.turn_who, self.turn_at), "at": (self.who, self.at)}
-        found: dict[str, Any] = {name: place[who, at] for name, (who, at) in places.items()}
+        found: dict[str, Any] = {
+            "reset_at": place[self.reset_who, self.reset_at],
+            "turn_at": place[self.turn_who, self.turn_at],
+            "at": place[self.who, self.at],
+        }
         return replace(self, **found)
 
     def to(self, like: Tensor) -> "Restarts":

@@ -47,9 +47,9 @@ class Dose:
     first. The lag is the time between giving and arriving: a tablet that has to dissolve.
     `modelled`: "rate" or "duration" of a dose that runs in at a rate, or for a time, that is a parameter of the model
     (`physics.Administered`; RATE −1 and −2 in tables) and that its own `duration` leaves out.
-    `kept`, where a model's fraction F changes how much of an infusion arrives: "duration", that lasts as long as was said and runs
-    at F·amount/duration; "rate", it was the rate amount/duration that was said (RATE in tables), and lasts F·duration. Without a
-    fraction both are one. "cut" is what `Schedule` makes of a part of an infusion whose rate was said: a model with a fraction
+    `kept`, where a model's fraction F changes how much of an infusion arrives: "duration", it lasts as long as was said and runs
+    at F·amount/duration; "rate", it was the rate amount/duration that was said (RATE in tables), and it lasts F·duration. Without
+    a fraction both are one. "cut" is what `Schedule` makes of a part of an infusion whose rate was said: a model with a fraction
     there refuses it.
     Errors: `ValueError` for a duration beside `modelled`, a rate kept of a dose without a duration, a negative or non-finite
     amount, duration or lag, and a time that is not finite.
@@ -109,11 +109,11 @@ class Dose:
 def require_rate(kept: str, duration: Number, where: str) -> None:
     """Raise `ValueError`, beginning with `where`, where a rate is kept of what has none."""
     if kept != "duration" and as_float(duration) == 0.0:
-        raise ValueError(f"{where}: its rate is kept and it has none, for all of it arrives at once; give a duration, amount/rate")
+        raise ValueError(f"{where}: its rate is kept and it has none, all of it arrives at once; give a duration, amount/rate")
 
 
 def part_of(dose: Dose, amount: Number, duration: Number) -> Dose:
-    """A part of an infusion. How long all of it lasts is not known any more where its rate was said and a model has a fraction."""
+    """A part of an infusion. How long all of it lasts is no longer known where its rate was said and a model has a fraction."""
     return replace(dose, amount=amount, duration=duration, kept="duration" if dose.kept == "duration" else "cut")
 
 

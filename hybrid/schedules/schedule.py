@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hybrid.schedules.dose import Dose, as_float, no_earlier, slack, part_of
+from hybrid.schedules.dose import Dose, as_float, no_earlier, part_of, slack
 from hybrid.schedules.schedule_text import parse_schedule
 from hybrid.schedules.signal import Signal
 from hybrid.schedules.steady import Steady

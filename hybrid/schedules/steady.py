@@ -16,8 +16,9 @@ class Steady:
     one.
 
     x(time) = x* with x* = Φ(x*), Φ one interval: the dose, at once or over `duration`, and what is left of the interval. The dose
-    at `time` itself is none of it: it is a `Dose` of the schedule, where one is given. A value of `time` itself is read of x*, the
-    trough, where nothing was given before; where something was, it comes first, as everywhere (`Schedule`), and is read of that.
+    at `time` itself is none of it: it is a `Dose` of the schedule, where one is given. A value of `time` itself is read of x*,
+    the trough, where nothing was given before; where something was, it comes first, as everywhere (`Schedule`), and is read of
+    that.
     `kept`: "duration" or "rate", what a model's fraction leaves of an infusion (`Dose.kept`).
     `added`: x* is added to what is there (which has a meaning for linear models alone) instead of replacing it. What replaces
     ends infusions that run, and what was given before and has yet to arrive does not.

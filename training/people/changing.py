@@ -39,13 +39,13 @@ def _require_one_lag(model: HybridModel, moving: Sequence[str]) -> None:
     """Raise `ValueError` where a lag differs between occasions, or is moved by a covariate that changes."""
     lags = {model.backbone.physical[place].name for _, place in model.delivery.lag}
     occasions = model.population.occasions if isinstance(model.population, MixedPopulation) else None
-    by = {name: OCCASION for name in (occasions.spread if occasions is not None else ())}
+    by = dict.fromkeys(occasions.spread if occasions is not None else (), OCCASION)
     by |= {name: covariate for covariate in moving for name in model.population.moved_by.get(covariate, ())}
     for name in sorted(lags & by.keys()):
         raise ValueError(
-            f"Cohort.of: {name} is a lag and changes within a record, by {by[name]}, which is not built: a person's mode is looked "
-            "for on both sides of an observation along one lag; leave it out of what changes, where fractions, durations and rates "
-            "may be"
+            f"Cohort.of: {name} is a lag and changes within a record, by {by[name]}, which is not built: a person's mode is "
+            "looked for on both sides of an observation along one lag; leave it out of what changes, where fractions, durations "
+            "and rates may be"
         )
 
 

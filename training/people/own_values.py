@@ -46,8 +46,8 @@ def required_readings(
         values = np.asarray(as_array(column))
         if values.dtype.kind not in "fiu" or values.shape != times.shape or np.isinf(values).any():
             raise ValueError(
-                f"{where}: read_with of {name} has a number for each of {len(times)} times, NaN for none, and is {quote(column)}; "
-                f"write {write}"
+                f"{where}: read_with of {name} has a number for each of {len(times)} times, NaN for none, and is "
+                f"{quote(column)}; write {write}"
             )
         values = values.astype(np.float64)
         at, steps = known[name]

@@ -223,8 +223,8 @@ class Record:
 
     @property
     def scored(self) -> np.ndarray:  # (T,)
-        """True where an observation is after the first dose, so that every model can be judged by it; at the time of a steady state
-        that the record begins with too, for what is there is then the model's.
+        """True where an observation is after the first dose, so that every model can be judged by it; at the time of a steady
+        state that comes first too, for what is there then is the model's.
         """
         settled = any(one.time == self.first_dose and not one.added for one in self.schedule.steady)
         return self.times >= self.first_dose if settled else self.times > self.first_dose

@@ -340,7 +340,7 @@ def process() -> tuple[HybridModel, Cohort]:
 def delivered() -> Cohort:
     backbone = Administered(OneCompartmentOral(), lag={"gut": Parameter("Tlag", "h", 0.5, 0.01, 4.0)})
     effects = {"ka": Shared(), "ke": Shared(), "V": LogNormal(0.2), "Tlag": LogNormal(0.1)}
-    population = MixedPopulation(backbone, effects, occasions=Occasions({"V": 0.2}, 3))
+    population = MixedPopulation(backbone, effects, occasions=Occasions({"Tlag": 0.2}, 3))
     model = HybridModel(backbone, population, observation=Concentration("plasma", "V"), noise=Constant([0.1], [0.01]))
     return Cohort.of([record()], model)
 
@@ -373,7 +373,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
                                                            occasions=Occasions({"a": 0.2}, 2)), "a is Fixed"),
     "occasions that are none": (lambda: pop(occasions={"CL": 0.2}), "occasions is"),
     "a covariate called occasion": (lambda: pop(covariates={"CL": [ExponentialOf("occasion", 1.0, 0.1)]}), "name that otherwise"),
-    "θ that says how doses arrive": (delivered, "says how doses arrive"),
+    "a lag that differs between occasions": (delivered, "Tlag is a lag and changes within a record, by occasion"),
     "a steady state that is added": (added, "SS=2"),
     "process noise": (lambda: rollout(process()[0], process()[1].conditions, drawn(model_of())), "an occasion that changes"),
     "paths": (lambda: sample_paths(process()[0], process()[1].conditions, drawn(model_of()), 4,

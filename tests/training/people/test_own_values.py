@@ -49,7 +49,8 @@ class Vein(Backbone):
 def model_of(by: str = "occasion") -> HybridModel:
     """V differs between two occasions, by .5 κ in its logarithm, or is proportional to the weight."""
     backbone = Administered(Vein(), start="empty")
-    more = {"occasions": Occasions({"V": 0.5}, 2)} if by == "occasion" else {"covariates": {"V": [PowerOf("WT", 70.0, 1.0, unit="kg")]}}
+    heavy = {"covariates": {"V": [PowerOf("WT", 70.0, 1.0, unit="kg")]}}
+    more = {"occasions": Occasions({"V": 0.5}, 2)} if by == "occasion" else heavy
     population = MixedPopulation(backbone, {"CL": Shared(), "V": Shared()}, **more)  # type: ignore[arg-type]
     return HybridModel(backbone, population, observation=Concentration("c", "V"), noise=Constant([0.05], [0.01]))
 
@@ -87,7 +88,7 @@ def test_a_trough_is_read_with_the_occasion_of_its_own_row(own: int, volume: flo
 
 
 @pytest.mark.parametrize(("said", "volume"), [({}, V), ({"occasion": [NAN, 1.0, NAN]}, V), ({"occasion": [NAN, 2.0, NAN]}, BIG)])
-def test_a_record_says_it_in_python_and_by_default_an_observation_comes_first(said: dict[str, list[float]], volume: float) -> None:
+def test_a_record_says_it_and_by_default_an_observation_comes_first(said: dict[str, list[float]], volume: float) -> None:
     record = Record("a", GIVEN, [6.0, 12.0, 13.0], np.ones(3), "concentration", occasions=(0.0, 12.0), read_with=said)
     assert mean(model_of(), [record], KAPPA)[1] == pytest.approx(LEFT / volume, rel=WITHIN)
     # on another clock it is the same person
@@ -120,15 +121,16 @@ def test_a_covariate_is_that_of_the_measurements_own_row(own: str) -> None:
     np.testing.assert_allclose(mean(model, grams, NOTHING), right, rtol=WITHIN)
     # and where others stand beside, in either order, with more pieces and more times
     other = Record("b", GIVEN, [1.0, 5.0, 12.0, 13.0, 14.0], np.ones(5), "concentration",
-                   changing={"WT": ([0.0, 2.0, 5.0, 12.0], [50.0, 60.0, 80.0, 85.0])}, read_with={"WT": [NAN, 61.0, 62.0, NAN, NAN]})
+                   changing={"WT": ([0.0, 2.0, 5.0, 12.0], [50.0, 60.0, 80.0, 85.0])},
+                   read_with={"WT": [NAN, 61.0, 62.0, NAN, NAN]})
     together = Cohort.of([*records, other], model)
     turned = together.people(torch.tensor([1, 0]))
     run = rollout(model, turned.conditions, NOTHING.expand(1, 2, 0)).mean[0, :, :, 0].detach()
     np.testing.assert_allclose(run[1, :3], right, rtol=WITHIN)
     np.testing.assert_allclose(run[0].tolist(), mean(model, [other], NOTHING), rtol=1e-9)
     # what is forgotten of the values changes no reading, and predictions of the population read the same
-    np.testing.assert_allclose(rollout(model, together.until(6.0).conditions, NOTHING.expand(1, 2, 0)).mean[0, 0, :3, 0].detach(),
-                               right, rtol=WITHIN)
+    run = rollout(model, together.until(6.0).conditions, NOTHING.expand(1, 2, 0))
+    np.testing.assert_allclose(run.mean[0, 0, :3, 0].detach(), right, rtol=WITHIN)
     found = residuals(model, Cohort.of(records, model))
     np.testing.assert_allclose(found.pred[0, :, 0], right, rtol=WITHIN)
     draws = simulated_cohorts(model, Cohort.of(records, model), 400, generator=torch.Generator().manual_seed(0))
@@ -141,7 +143,8 @@ def test_an_occasion_that_has_not_begun_is_not_learned_from_a_trough_of_the_one_
     model = model_of()
     values = np.array([2.5, LEFT / V * 1.3])
     for own, learns in ((1.0, False), (2.0, True)):
-        record = Record("a", GIVEN, [2.0, 12.0], values, "concentration", occasions=(0.0, 12.0), read_with={"occasion": [NAN, own]})
+        said = {"occasion": [NAN, own]}
+        record = Record("a", GIVEN, [2.0, 12.0], values, "concentration", occasions=(0.0, 12.0), read_with=said)
         known = personalise(model, Cohort.of([record], model))
         assert (abs(float(known.mode[0, 0, 1])) > 0.05) == learns
         assert (float(known.covariance[0, 0, 1, 1]) < 0.9) == learns
@@ -175,14 +178,17 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "words": (said(read_with={"WT": ["a", "b", "c"]}), "a number for each of 3 times"),
     "infinity": (said(read_with={"WT": [NAN, math.inf, NAN]}), "a number for each of 3 times"),
     "no mapping": (said(read_with=[1.0]), "read_with"),
-    "another occasion than its time's": (said(read_with={"occasion": [NAN, NAN, 1.0]}), "at 13 is read with occasion = 1 and occasion is 2"),
+    "another occasion than its time's": (said(read_with={"occasion": [NAN, NAN, 1.0]}),
+                                         "at 13 is read with occasion = 1 and occasion is 2"),
     "an occasion of neither side": (said(read_with={"occasion": [NAN, 3.0, NAN]}), "occasion is 1 then, or 2"),
     "another weight than its time's": (said(read_with={"WT": [71.0, NAN, NAN]}), "at 6 is read with WT = 71 and WT is 70"),
-    "two occasions at one time": (table("1,12,100,.,1,1,2", "1,12,50,.,1,1,3", "1,13,.,4,0,1,3"), "two occasions of person 1 begin at 12"),
-    "an occasion that comes back": (table("1,12,100,.,1,1,2", "1,12,.,4,0,1,1", "1,13,.,4,0,1,2"), "the order in which they happened"),
+    "two occasions at one time": (table("1,12,100,.,1,1,2", "1,12,50,.,1,1,3", "1,13,.,4,0,1,3"),
+                                  "two occasions of person 1 begin at 12"),
+    "an occasion that comes back": (table("1,12,100,.,1,1,2", "1,12,.,4,0,1,1", "1,13,.,4,0,1,2"),
+                                    "the order in which they happened"),
     "a dose of the occasion before": (table("1,12,100,.,1,1,1", "1,12,0,.,2,1,2", "1,13,.,4,0,1,2"), "is of an earlier occasion"),
-    "a value behind the dose that is of before": (table("1,12,.,4,0,1,1", "1,12,100,.,1,1,2", "1,13,.,4,0,1,2", order="dose-first"),
-                                                  "its own row says occasion 1"),
+    "a value behind the dose that is of before": (
+        table("1,12,.,4,0,1,1", "1,12,100,.,1,1,2", "1,13,.,4,0,1,2", order="dose-first"), "its own row says occasion 1"),
 }
 
 

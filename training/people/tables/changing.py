@@ -53,8 +53,8 @@ def own_of(
             k = int(wrong[0])
             raise table.error(
                 lines[k],
-                f"this value of person {person} counts as measured after what a later row of its time gives, and its own row says "
-                f"{name} {values[k]:g}, which is that of before; correct one of the two, or leave order=... (--order) out",
+                f"this value of person {person} counts as measured after what a later row of its time gives, and its own row "
+                f"says {name} {values[k]:g}, which is that of before; correct one of the two, or leave order=... (--order) out",
             )
         if said.any():
             found[name] = np.where(said, values, np.nan)
@@ -116,11 +116,11 @@ def occasions_of(
     happened: Sequence[Event],
     measured: Collection[int],  # the lines on which anything was measured
 ) -> tuple[tuple[float, ...], dict[int, float]]:
-    """The times at which the occasions of a person begin, the first one's too, and which one each row is of, from 1; nothing where
-    the table does not say.
+    """The times at which the occasions of a person begin, the first one's too, and which one each row is of, from 1; nothing
+    where the table does not say.
 
-    Errors: `ValueError` for an occasion that comes back after another one, one in which nothing was measured, and a dose of one at
-    the time at which the next begins.
+    Errors: `ValueError` for an occasion that comes back after another one, one in which nothing was measured, and a dose of one
+    at the time at which the next begins.
     """
     begun: dict[str, tuple[float, int]] = {}
     own: dict[int, float] = {}

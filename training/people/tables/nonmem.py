@@ -1,7 +1,6 @@
 """Reading tables in the column convention of pharmacometrics (NONMEM): one row per dose or observation."""
 
 import bisect
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from physics.occasions import OCCASION
 from training.people.records import LONGEST_ID, Record
 from training.people.tables.anew import Anew, counted_on
 from training.people.tables.arguments import require_reading
-from training.people.tables.changing import Own, changing_of, occasions_of, own_of, rows_placed
+from training.people.tables.changing import changing_of, occasions_of, own_of, rows_placed
 from training.people.tables.convention import BY_NAME, ignored
 from training.people.tables.dates import Clock
 from training.people.tables.event_table import EventTable, LeftOut, Row, events_in, number_in, read_events, short
@@ -28,6 +27,7 @@ from training.people.tables.file_order import Event, Order, placed
 from training.people.tables.frame_cells import cells_of
 from training.people.tables.kept_columns import changes, covariate_columns, name_the_rest, stated_units
 from training.people.tables.keys import endpoint_column
+from training.people.tables.values import values_of
 
 if TYPE_CHECKING:
     from hybrid.frames import DataFrame
@@ -188,7 +188,6 @@ def read_table(
     return Table(records, tuple(table.left_out))
 
 
-_NOTHING = (math.nan, -math.inf, math.inf)  # a channel that was not measured, and its limits
 _MOST_ADDED = 200_000  # doses that ADDL asks for in a whole table: more than anybody was given, and than fit into memory
 
 
@@ -284,7 +283,7 @@ class _Reader:
         seen_on = {e.line for e in happened if isinstance(e.what, Observation) and e.what.seen is not None}
         occasions, of_occasion = occasions_of(table, person, rows, begins, happened, seen_on)
         own |= {OCCASION: of_occasion} if occasions else {}
-        lines, when, measured, lower, upper = self._values(person, rows[0].line, happened, own)
+        lines, when, measured, lower, upper = values_of(table, person, rows[0].line, happened, own, self.names)
         doses = [event.what.dose for event in happened if isinstance(event.what, Given)]
         anew = [(event.time, event.what.steady) for event in happened if isinstance(event.what, Anew)]
         start = min([times[0], *(event.time for event in happened)])
@@ -330,10 +329,10 @@ class _Reader:
             if anew.what.steady is not None and early and all(isinstance(e.what, Observation) for e in before):
                 raise self.table.error(
                     early[0].line,
-                    f"a value at {anew.time:g} stands before the steady state of that time, and nothing is given before it: whether "
-                    "it is of that steady state or of somebody who never took anything the table does not say; begin the steady "
-                    "state one interval earlier (TIME - II, ADDL 1), move the row behind the dose if it was measured after it, or "
-                    "leave the row out",
+                    f"a value at {anew.time:g} stands before the steady state of that time, and nothing is given before it: "
+                    "whether it is of that steady state or of somebody who never took anything the table does not say; begin the "
+                    "steady state one interval earlier (TIME - II, ADDL 1), move the row behind the dose if it was measured "
+                    "after it, or leave the row out",
                 )
         return kept
 
@@ -366,38 +365,6 @@ class _Reader:
             f"this value of person {person} at time {time:g} is given twice, first on {self.table.place(first.line)}; delete one "
             "of them, or, if it was measured twice, add a column REP with 1 and 2",
         )
-
-    def _values(
-        self, person: str, line: int, happened: Sequence[Event], own: Own
-    ) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """A line of the table (T), the time (T,), values (T, p) and limits below and above: values of one time in one row,
-        replicates in further rows of that time, and those whose rows say other occasions or covariates.
-        """
-        found: dict[tuple[float, tuple[float, ...]], dict[str, list[tuple[float, float, float]]]] = {}
-        on: dict[tuple[float, tuple[float, ...]], int] = {}
-        for event in happened:
-            if isinstance(event.what, Observation):
-                key = event.time, tuple(by_line[event.line] for by_line in own.values())
-                on.setdefault(key, event.line)
-                values, what = found.setdefault(key, {}).setdefault(event.what.channel, []), event.what
-                number = math.nan if what.value is None else what.value
-                values += [] if what.seen is None else [(number, what.lower, what.upper)]
-        lines: list[int] = []
-        when: list[float] = []
-        measured: list[list[tuple[float, float, float]]] = []
-        for key in sorted(found, key=lambda one: one[0]):
-            here = found[key]
-            # a row that measured nothing stands where nothing else does
-            for k in range(max(1, *(len(values) for values in here.values()))):
-                lines.append(on[key])
-                when.append(key[0])
-                measured.append([here[c][k] if k < len(here.get(c, ())) else _NOTHING for c in self.names])
-        array, lower, upper = np.array(measured, dtype=np.float64).reshape(len(when), len(self.names), 3).transpose(2, 0, 1)
-        if not (np.isfinite(array) | np.isfinite(lower) | np.isfinite(upper)).any():
-            raise self.table.error(
-                line, f"person {person} has no observation; leave the person out, or check EVID, MDV and DV"
-            )
-        return lines, np.array(when), array, lower, upper
 
     def _require_ungrouped(self, person: str, rows: list[Row]) -> None:
         grouped = [row for row in rows if row.cells.get("L2") and number_in(row.cells["L2"]) != 0.0 and row.cells["DV"]]
