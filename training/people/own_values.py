@@ -29,8 +29,8 @@ def required_readings(
 ) -> dict[str, np.ndarray]:  # each (T,)
     """`Record.read_with` as numbers.
 
-    Errors: `ValueError`, beginning with `where`, for a name that does not change, other shapes, and a measurement that says
-    something else than its time does.
+    Errors: `ValueError`, beginning with `where`, for a name that does not change, other shapes, and a measurement of another
+    occasion than one that its time belongs to.
     """
     write = 'read_with={"occasion": [nan, nan, 2.0]}'
     require_kind(given, Mapping, f"{where}: read_with", write)
@@ -53,14 +53,12 @@ def required_readings(
         at, steps = known[name]
         before = value_at(known[name], times)
         after = steps[np.maximum(np.searchsorted(at, times, side="right") - 1, 0)]
-        changes = np.isin(times, at[1:])
-        free = changes if name != OCCASION else changes & (values == after)
-        wrong = np.flatnonzero(np.isfinite(values) & (values != before) & ~free)
-        if len(wrong):
+        wrong = np.flatnonzero(np.isfinite(values) & (values != before) & (values != after))
+        if len(wrong) and name == OCCASION:
             k = int(wrong[0])
             raise ValueError(
                 f"{where}: the measurement at {times[k]:g} is read with {name} = {values[k]:g} and {name} is {before[k]:g} then"
-                + (f", or {after[k]:g}" if changes[k] else "")
+                + (f", or {after[k]:g}" if after[k] != before[k] else "")
                 + "; correct one of the two, or write NaN"
             )
         if np.isfinite(values).any():

@@ -103,6 +103,20 @@ def test_a_value_behind_the_dose_of_its_time_is_of_the_dose_and_its_occasion() -
     np.testing.assert_allclose(found[1:3], [LEFT / V, (LEFT + DOSE) / BIG], rtol=WITHIN)
 
 
+def test_channels_of_one_time_stay_in_one_row_but_for_a_dose_between() -> None:
+    """What is correlated stands in one row; what was drawn behind the dose that opens an occasion is of that occasion."""
+    head = "ID,TIME,AMT,DV,EVID,CMT,DVID,OCC"
+    rows = ("1,0,100,.,1,1,.,1\n1,6,.,1.8,0,.,1,1\n1,6,.,8,0,.,2,1\n1,12,.,1,0,.,1,1\n1,12,.,7,0,.,2,1\n"
+            "1,12,100,.,1,1,.,2\n1,12,.,6,0,.,2,2\n1,13,.,4,0,.,1,2")
+    frame = pd.read_csv(io.StringIO(head + "\n" + rows), dtype=str, keep_default_na=False)
+    units = {"TIME": "h", "AMT": "mg", "DV": "mg/L", "effect": "1"}
+    channels = {1: "concentration", 2: "effect"}
+    (record,) = read_nonmem(frame, units=units, compartments={1: "c"}, channels=channels, order="observation-first")
+    assert record.times.tolist() == [6.0, 12.0, 12.0, 13.0]
+    np.testing.assert_array_equal(record.values, [[1.8, 8.0], [1.0, 7.0], [NAN, 6.0], [4.0, NAN]])
+    np.testing.assert_array_equal(record.read_with["occasion"], [NAN, NAN, 2.0, NAN])
+
+
 @pytest.mark.parametrize("own", ["70", "90", "65", "."])
 def test_a_covariate_is_that_of_the_measurements_own_row(own: str) -> None:
     """Also one that no other row has; where the row says nothing the last one goes on."""
@@ -181,7 +195,6 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "another occasion than its time's": (said(read_with={"occasion": [NAN, NAN, 1.0]}),
                                          "at 13 is read with occasion = 1 and occasion is 2"),
     "an occasion of neither side": (said(read_with={"occasion": [NAN, 3.0, NAN]}), "occasion is 1 then, or 2"),
-    "another weight than its time's": (said(read_with={"WT": [71.0, NAN, NAN]}), "at 6 is read with WT = 71 and WT is 70"),
     "two occasions at one time": (table("1,12,100,.,1,1,2", "1,12,50,.,1,1,3", "1,13,.,4,0,1,3"),
                                   "two occasions of person 1 begin at 12"),
     "an occasion that comes back": (table("1,12,100,.,1,1,2", "1,12,.,4,0,1,1", "1,13,.,4,0,1,2"),

@@ -39,7 +39,7 @@ def own_of(
 ) -> dict[str, np.ndarray]:  # each (T,)
     """`Record.read_with`: what rows say that is not what holds until their time.
 
-    Errors: `ValueError` for a value that counts as measured after what its row does not know yet.
+    Errors: `ValueError` for a value that counts as measured in an occasion that its row does not know yet.
     """
     known = dict(changing)
     if occasions:
@@ -48,8 +48,8 @@ def own_of(
     for name, steps in known.items():
         values = np.array([own[name][line] for line in lines])
         said = values != value_at(steps, when)
-        wrong = np.flatnonzero(said & ~np.isin(when, steps[0][1:]))
-        if len(wrong):
+        wrong = np.flatnonzero(said & ~np.isin(when, steps[0]))
+        if len(wrong) and name == OCCASION:
             k = int(wrong[0])
             raise table.error(
                 lines[k],
