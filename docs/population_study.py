@@ -62,8 +62,9 @@ from training.inference import (
 #
 # ID, TIME, AMT, DV, EVID, CMT and weight, as NONMEM reads it. Units are stated, never guessed. EVID, MDV, RATE, ADDL, II, SS,
 # CENS, LIMIT and OCC are read as the field means them, and a row that has no meaning is refused by its line. A value is read with
-# the occasion and the covariates of its own row; what changes holds from its row on, where NONMEM takes a row's values for the
-# interval that ends there ([why](decisions/0032-pieces-are-covariates-in-time.md)).
+# the occasion and the covariates of its own row. In one place programs differ, and this one says which it is: a covariate holds from
+# its row on, where NONMEM takes a row's values for the time before it
+# ([why](decisions/0032-pieces-are-covariates-in-time.md)).
 
 # %%
 plt.close("all")
