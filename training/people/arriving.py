@@ -102,7 +102,7 @@ def beside(
     for k, j, state in _coordinates(model):
         with torch.enable_grad():
             at = eta.detach().clone().requires_grad_()
-            log_lag = model.theta(at, cohort.conditions.covariates)[..., j].log()
+            log_lag = model.theta(at, cohort.conditions.begun)[..., j].log()
             (slope,) = torch.autograd.grad(log_lag.sum(), at)
         wide = _WITHIN * slope[..., k].abs() * covariance[..., k, k].detach().sqrt()  # (M, N), of log lag
         for i in range(eta.shape[1]):
