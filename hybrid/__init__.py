@@ -19,6 +19,7 @@ from hybrid.log_observation import Log
 from hybrid.model import HybridModel
 from hybrid.observation import Concentration, Observation, States
 from hybrid.offset import Offset
+from hybrid.predicting import predict
 from hybrid.prediction import Prediction
 from hybrid.process_noise import Paths, sample_paths
 from hybrid.propagate import Moves, propagate, root, transition
@@ -27,7 +28,7 @@ from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import Signal
 from hybrid.schedules.steady import Steady
 from hybrid.shift import Shift, ShiftReason
-from hybrid.simulate import Rollout, conditions_of, integrate, predict, rollout, simulate
+from hybrid.simulate import Rollout, conditions_of, integrate, rollout, simulate
 from hybrid.solve import Cause, Exponential, Failure, RungeKutta, SimulationError, Solution, Solver, Torchdiffeq
 from hybrid.terms import BoundTerm, Parts, RightHandSide, Term
 

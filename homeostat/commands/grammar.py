@@ -6,7 +6,7 @@ from homeostat.options import Json
 
 def grammar(as_json: Json = False) -> Answer:
     """Print the grammar of doses and inputs, as `--do` reads it."""
-    from hybrid.schedules.schedule_text import GRAMMAR
+    from hybrid.schedules.grammar import GRAMMAR
 
     return Answer({"grammar": GRAMMAR}, GRAMMAR)
 

@@ -1,65 +1,20 @@
 """Schedules as text: the one language in which doses and inputs are typed, in commands, streams and reports.
 
-`parse_schedule` reads it, `format_schedule` writes it, `GRAMMAR` is the text that help pages quote. Statements act from
+`parse_schedule` reads it, `format_schedule` writes it, `hybrid.schedules.grammar` says what it is. Statements act from
 left to right on a base schedule and, like `Schedule.do`, leave alone everything that they do not name.
 """
 
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Literal, Protocol, TypeVar
 
 from hybrid.schedules.dose import Dose, as_float, slack
-from hybrid.schedules.schedule_tokens import TOKEN, Reader, ScheduleTextError, Token
+from hybrid.schedules.grammar import KEYWORDS, STATEMENTS, name_text, unit_text
+from hybrid.schedules.schedule_tokens import Reader, ScheduleTextError, Token
 from hybrid.schedules.signal import Signal
 from hybrid.schedules.steady import Steady
 from physics import Backbone
 
-EXAMPLES = (
-    "dose 320 mg -> gut @ 0",
-    "dose 100 -> gut @ 0 every 8 h x 3",
-    "dose 200 mg -> plasma @ 1.5 over 2 h; clear gut",
-    "scale gut by 2",
-    "split gut in 2 every 12 h",
-    "set glucose = 5.0 @ 0, 9.1 @ 30 linear",
-    "set glucose = 5.0 @ 0, 9.1 @ 30 held; set basal = 0.4",
-    "from 12 h: clear plasma; dose 50 mg -> gut @ 14",
-    "steady 100 mg -> gut @ 0 every 24 h; dose 100 mg -> gut @ 0; reset @ 72 h",
-)
-
-GRAMMAR = """\
-schedule  = statements { ";" "from" time ":" statements }
-statements = statement { ";" statement }
-statement = dose | scale | split | clear | set | reset | steady | nothing
-dose      = "dose" amount "->" state "@" time [ "every" duration "x" count ] [ "over" ( duration | "duration" | "rate" ) ]
-scale     = "scale" state "by" number
-split     = "split" state "in" count "every" duration
-clear     = "clear" state
-set       = "set" input "=" value [ "@" time ] { "," value "@" time } [ "linear" | "held" ]
-reset     = "reset" "@" time
-steady    = "steady" amount "->" state "@" time "every" duration [ "over" duration ] [ "added" ]
-amount, value, time, duration = number [ unit ]
-
-dose   replaces the doses into that compartment; several dose statements into one compartment add up.
-       every 8 h x 3: three doses in all, 8 h apart. over 2 h: an infusion at a constant rate. over duration, over rate: an
-       infusion whose duration or rate the model knows of each person.
-scale  multiplies every dose into the compartment; split cuts each into equal ones, the first at the old time.
-clear  takes the doses into the compartment away.
-set    replaces an input signal: linear between its points (default), or held from each to the next. One value
-       without a time holds throughout.
-reset  makes everything at that time as if nothing had ever been given, before a dose of the same time.
-steady puts the state at that time where the same dose every so often, for ever, has brought it, just before the next one is
-       given (which a dose statement says). added: on top of what is there, in a linear model.
-from   begins what is done from that time on: what was given before stays, and an infusion that runs is cut there where a
-       statement after it names its compartment. It holds for all statements up to the next from.
-What is not named stays as it is. Units may be left out; typed, they must be the model's own. Names with other signs
-than letters, digits and _ stand in double quotes.
-
-examples
-""" + "\n".join(f"  {example}" for example in EXAMPLES)
-
-_STATEMENTS = ("dose", "scale", "split", "clear", "set", "reset", "steady")
-_KEYWORDS = ("every", "over", "added", "x", "×", "by", "in", "linear", "held", "from", *_STATEMENTS)
 _MOST = 10_000  # more doses than this are a slip
 
 S = TypeVar("S", bound="Given")
@@ -127,36 +82,24 @@ def format_schedule(schedule: Given, *, units: Mapping[str, str] | None = None) 
 
     def amount(value: float, name: str) -> str:
         number = repr(float(value)).removesuffix(".0")
-        return f"{number} {_unit_text(units[name])}" if name in units else number
+        return f"{number} {unit_text(units[name])}" if name in units else number
 
     parts = []
     for dose in schedule.doses:
-        statement = f"dose {amount(as_float(dose.amount), dose.state)} -> {_name_text(dose.state)}"
+        statement = f"dose {amount(as_float(dose.amount), dose.state)} -> {name_text(dose.state)}"
         statement += f" @ {amount(as_float(dose.arrival), 'time')}"
         slowly = f" over {amount(as_float(dose.duration), 'time')}" if not dose.bolus else ""
         parts.append(statement + (f" over {dose.modelled}" if dose.modelled else slowly))
     for one in schedule.steady:
-        statement = f"steady {amount(as_float(one.amount), one.state)} -> {_name_text(one.state)} @ {amount(one.time, 'time')}"
+        statement = f"steady {amount(as_float(one.amount), one.state)} -> {name_text(one.state)} @ {amount(one.time, 'time')}"
         statement += f" every {amount(one.every, 'time')}"
         statement += f" over {amount(one.duration, 'time')}" if one.duration else ""
         parts.append(statement + (" added" if one.added else ""))
     parts += [f"reset @ {amount(time, 'time')}" for time in schedule.resets]
     for name, signal in schedule.inputs.items():
         points = [f"{amount(v, name)} @ {amount(t, 'time')}" for t, v in zip(signal.times, signal.values, strict=True)]
-        parts.append(f"set {_name_text(name)} = {', '.join(points)} {signal.kind}")
+        parts.append(f"set {name_text(name)} = {', '.join(points)} {signal.kind}")
     return "; ".join(parts)
-
-
-def _name_text(name: str) -> str:
-    if '"' in name or "\n" in name:
-        raise ValueError(f"the name {name!r} holds a double quote or a line's end and cannot be written; rename it")
-    return name if re.fullmatch(r"[^\W\d]\w*", name) else f'"{name}"'
-
-
-def _unit_text(unit: str) -> str:
-    found = TOKEN.match(unit)  # not fullmatch, which would read 10*6/L as one word
-    plain = found is not None and found.lastgroup == "word" and found.end() == len(unit) and unit not in _KEYWORDS
-    return unit if plain else f'"{unit}"'
 
 
 class _Parser(Generic[S]):
@@ -219,7 +162,7 @@ class _Parser(Generic[S]):
     def _name(self, known: tuple[str, ...] | None, what: str) -> str:
         token = self.read.peek()
         if token.kind not in ("word", "quoted") or (known is not None and token.text not in known):
-            names = ", ".join(_name_text(name) for name in known or ())
+            names = ", ".join(name_text(name) for name in known or ())
             cure = f"the model's are {names}" if known else "write it" if known is None else f"the model has no {what}"
             self.read.fail(token, f"found {self.read.seen()} where the name of one {what} belongs; {cure}")
         return self.read.take().text
@@ -245,7 +188,7 @@ class _Parser(Generic[S]):
 
     def _unit(self, of: str) -> None:
         token = self.read.peek()
-        if token.kind != "quoted" and (token.kind != "word" or token.text in _KEYWORDS):
+        if token.kind != "quoted" and (token.kind != "word" or token.text in KEYWORDS):
             return
         unit = self.units.get(of)
         if unit is None:
@@ -276,7 +219,7 @@ class _Parser(Generic[S]):
             "steady": self._steady,
         }.get(token.text if token.kind == "word" else "")
         if act is None:
-            begins = ", ".join(_STATEMENTS)
+            begins = ", ".join(STATEMENTS)
             self.read.fail(
                 token,
                 f"found {self.read.seen()} where a statement begins; it begins with {begins}, or from, as in "
@@ -331,7 +274,7 @@ class _Parser(Generic[S]):
         after, self.read.place = self.read.place, unit_at
         self._unit(state)
         self.read.place = after
-        self.read.need_sign("@", f"the time of the {verb}", f"{verb} {at_amount.text} -> {_name_text(state)} @ 0")
+        self.read.need_sign("@", f"the time of the {verb}", f"{verb} {at_amount.text} -> {name_text(state)} @ 0")
         return amount, at_amount, state, target
 
     def _dose(self) -> None:
@@ -371,13 +314,13 @@ class _Parser(Generic[S]):
         state = self._name(self.states, "compartment")
         if not self.now.into(state):
             when = f" from {self.now.start:g} on, and what was given before stays" if self.since else ""
-            write = f"dose 1 -> {_name_text(state)} @ {self.now.start if self.since else 0:g}"
+            write = f"dose 1 -> {name_text(state)} @ {self.now.start if self.since else 0:g}"
             self.read.fail(token, f"there is no dose into {state} to {verb}{when}; give one: {write}")
         return state
 
     def _scale(self) -> None:
         state = self._dosed("scale")
-        self.read.need_word("by", use="the factor", example=f"scale {_name_text(state)} by {self.read.number_ahead('2')}")
+        self.read.need_word("by", use="the factor", example=f"scale {name_text(state)} by {self.read.number_ahead('2')}")
         factor, token = self.read.number("factor")
         if factor < 0.0:
             self.read.fail(token, f"the factor is {token.text}, and doses cannot be negative; write one from 0 on")
@@ -386,7 +329,7 @@ class _Parser(Generic[S]):
 
     def _split(self) -> None:
         token, state = self.read.peek(), self._dosed("split")
-        self.read.need_word("in", use="the number of parts", example=f"split {_name_text(state)} in 2 every 12")
+        self.read.need_word("in", use="the number of parts", example=f"split {name_text(state)} in 2 every 12")
         parts = self._count("number of parts")
         self._require_few(token, len(self.now.doses) + (parts - 1) * len(self.now.into(state)))
         self.read.need_word("every", use="the interval between the parts")
@@ -404,7 +347,7 @@ class _Parser(Generic[S]):
         if name in self.given:
             self.read.fail(token, f"{name} is set twice; put all of its points into one statement, separated by commas")
         self.given.add(name)
-        self.read.need_sign("=", "the value", f"set {_name_text(name)} = {self.read.number_ahead('8')}")
+        self.read.need_sign("=", "the value", f"set {name_text(name)} = {self.read.number_ahead('8')}")
         values = [self._quantity("value", name)[0]]
         if self.read.take_sign("@"):
             times = [self._quantity("time", "time")]
@@ -432,8 +375,8 @@ class _Parser(Generic[S]):
     def _statement_of(self) -> str:
         """A statement that this model takes."""
         if self.inputs and not self.now.doses:
-            return f"set {_name_text(self.inputs[0])} = 8"
+            return f"set {name_text(self.inputs[0])} = 8"
         return f"dose 100 -> {self._example()} @ 0"
 
     def _example(self) -> str:
-        return _name_text(self.states[0]) if self.states else "gut"
+        return name_text(self.states[0]) if self.states else "gut"

@@ -5,9 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid import Dose, Schedule, Signal
+from hybrid.schedules.grammar import EXAMPLES, GRAMMAR
 from hybrid.schedules.schedule_text import (
-    EXAMPLES,
-    GRAMMAR,
     ScheduleTextError,
     format_schedule,
     parse_schedule,

@@ -8,8 +8,9 @@ from typing import Literal
 from hybrid import Dose
 from training.people.tables.anew import Anew, settled, steady_asked, unending
 from training.people.tables.censored import Reading, reading_of, says_no
-from training.people.tables.convention import BY_NAME, COLUMNS, ENDPOINTS, Column, ignored
+from training.people.tables.convention import BY_NAME, COLUMNS, Column, ignored
 from training.people.tables.event_table import EventTable, Row, number_in, short
+from training.people.tables.keys import named, options
 
 Kind = Literal["observation", "dose", "both", "other", "reset", "renewed"]  # renewed: a reset and a dose
 MOST_DOSES = 10_000  # more additional doses than this in one row are a slip
@@ -163,7 +164,7 @@ class Events:
         text, key = self._key(row, self.by)
         if key is None:
             return next(iter(self.channels.values()))
-        found = _named(key, self.channels)
+        found = named(key, self.channels)
         if found is None and isinstance(key, str) and self.by == "CMT":
             # the name of a compartment, whose number is that of a channel
             numbers = [k for k, state in self.compartments.items() if state.casefold() == key.casefold()]
@@ -174,7 +175,7 @@ class Events:
                 row.line,
                 f"{name} is {text} on an observation, and the channels are {dict(self.channels)}",
                 f"name it, as in channels={{{key!r}: 'effect'}}, or correct the row",
-                f"name it beside the others, as in --channels {_options(self.channels)},{key}=effect, or correct the row",
+                f"name it beside the others, as in --channels {options(self.channels)},{key}=effect, or correct the row",
             )
         return found
 
@@ -184,7 +185,7 @@ class Events:
             return channel
         _, key = self._key(row, "CMT")
         if isinstance(key, str) or (key is None and self.by == "CMT"):
-            state = _named(key, self.compartments) if isinstance(key, str) else None
+            state = named(key, self.compartments) if isinstance(key, str) else None
             if state is not None:
                 return state
             key = next((k for k, c in self.channels.items() if c == channel), None)
@@ -277,13 +278,13 @@ class Events:
         self._require_route(row, key)
         if key is None:
             return next(iter(self.compartments.values()))
-        found = _named(key, self.compartments)
+        found = named(key, self.compartments)
         if found is None:
             raise self.table.error(
                 row.line,
                 f"CMT is {text} on a dose, and the compartments are {dict(self.compartments)}",
                 f"name the state into which it goes, as in compartments={{{key!r}: 'depot'}}, or correct the row",
-                f"name the state into which it goes, as in --compartments {_options(self.compartments)},{key}=depot, or correct "
+                f"name the state into which it goes, as in --compartments {options(self.compartments)},{key}=depot, or correct "
                 "the row",
             )
         return found
@@ -372,49 +373,6 @@ _KINDS: tuple[Kind, ...] = ("observation", "dose", "other", "reset", "renewed")
 _CHECKED = tuple(c for c in COLUMNS if c.use == "checked")
 _ROUTES = ("ADM", "ROUTE")
 _UNIT_COLUMNS = ("TIMEU", "AMTU", "DVU")
-
-
-def endpoint_column(table: EventTable, asked: str | None) -> str:
-    """The column whose keys are those of `channels`: the one asked for, else DVID, YTYPE or CMT, the first that says anything.
-
-    Errors: `ValueError` for an asked one that is not there, and for DVID and YTYPE that differ.
-    """
-    if asked is not None:
-        if asked not in table.columns:
-            raise table.error(table.header_line, f"there is no column {asked}; leave channel_column out or add it")
-        return asked
-    filled = [c for c in ENDPOINTS if any(row.cells.get(c) for row in table.rows)]
-    if len(filled) > 1:
-        for row in table.rows:
-            first, second = (row.cells[c] for c in filled)
-            if first and second and first != second:
-                names = " and ".join(table.columns[c] for c in filled)
-                raise table.error(
-                    row.line,
-                    f"{names} are {short(first)} and {short(second)}, and both say what was measured",
-                    f"leave one out with ignore, or say channel_column={filled[0]!r}",
-                    f"leave one out: --ignore {table.columns[filled[1]]}",
-                )
-    return filled[0] if filled else "CMT"
-
-
-def _named(key: int | str, names: Mapping[int | str, str]) -> str | None:
-    """The name under a key; a text is a key itself, or the name, in any case."""
-    if key in names:
-        return names[key]
-    if isinstance(key, int):
-        return None
-    folded = key.casefold()
-    by_key = [v for k, v in names.items() if isinstance(k, str) and k.casefold() == folded]
-    by_name = [v for v in dict.fromkeys(names.values()) if v.casefold() == folded]
-    exact = [v for v in by_name if v == key]
-    found = exact or by_key or by_name
-    return found[0] if len(found) == 1 else None
-
-
-def _options(names: Mapping[int | str, str]) -> str:
-    """Names as the shell writes them, 1=gut,2=plasma, the first of them where they are many."""
-    return ",".join(f"{key}={name}" for key, name in list(names.items())[:4])
 
 
 def _is_number(text: str) -> bool:

@@ -22,10 +22,11 @@ from training.people.tables.changing import changing_of, occasions_of
 from training.people.tables.convention import BY_NAME, ignored
 from training.people.tables.dates import Clock
 from training.people.tables.event_table import EventTable, LeftOut, Row, events_in, number_in, read_events, short
-from training.people.tables.events import MOST_DOSES, Events, Given, Observation, endpoint_column
+from training.people.tables.events import MOST_DOSES, Events, Given, Observation
 from training.people.tables.file_order import Event, Order, placed
 from training.people.tables.frame_cells import cells_of
 from training.people.tables.kept_columns import changes, covariate_columns, name_the_rest, stated_units
+from training.people.tables.keys import endpoint_column
 
 if TYPE_CHECKING:
     from hybrid.frames import DataFrame
