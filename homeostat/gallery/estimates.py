@@ -7,7 +7,7 @@ from pathlib import Path
 from homeostat.gallery.figures import written
 from homeostat.gallery.report import Section
 from homeostat.gallery.table import Cell, Table
-from homeostat.pictures.estimates import drawn_in, estimates_axes, estimates_in_words
+from homeostat.pictures.estimates import Known, estimates_axes, estimates_in_words
 from homeostat.study.estimated import Estimate, Estimated
 
 SHOWN = 40  # rows on a page; the files have all
@@ -17,21 +17,36 @@ def estimates_section(folder: Path, found: Estimated, *, fitted_on: bool) -> Sec
     """The section of a page; `fitted_on`, whether its people are those of the fit."""
     notes = [] if fitted_on else ["All of this is of the people whom the model was fitted on, as its bundle has it."]
     pictures = []
-    if drawn_in(found):
+    known = known_of(found)
+    if known:
         one = found.members == 1
         title = "How well is each number known?"
-        subtitle = f"{100 * found.level:g} % intervals" if one else f"The estimates of {found.members} members"
+        what = f"{100 * found.level:g} % intervals" if one else f"the estimates of {found.members} members"
         caption = (
             f"Intervals from the curvature of −2 log L by {found.approximation}."
             if one
             else "Each dot is a member, fitted on people drawn with replacement."
         )
-        axes = estimates_axes(found, title=title, subtitle=subtitle)
+        axes = estimates_axes(known, title=title, subtitle=f"{what[:1].upper()}{what[1:]}")
         pictures.append(
-            written([axes], folder, "estimates", title=title, caption=caption, alt=estimates_in_words(found))
+            written([axes], folder, "estimates", title=title, caption=caption, alt=estimates_in_words(known, what))
         )
     words = "Estimates, standard errors, shrinkage, and what the likelihood is worth."
     return Section("What was estimated", words, [*notes, *found.sentences], pictures, estimate_tables(found))
+
+
+def known_of(found: Estimated) -> list[Known]:
+    """The numbers that a picture of ratios can show: positive ones, that have an interval or several members."""
+    shown = []
+    for rows in _by_name(found.rows):
+        if any(row.estimate <= 0.0 or row.scale != "log" for row in rows):
+            continue
+        first, values = rows[0], tuple(row.estimate for row in rows)
+        if len(rows) > 1:
+            shown.append(Known(first.name, first.unit, statistics.median(values), min(values), max(values), values))
+        elif first.low is not None and first.high is not None:
+            shown.append(Known(first.name, first.unit, first.estimate, first.low, first.high))
+    return shown
 
 
 def estimate_tables(found: Estimated) -> list[Table]:

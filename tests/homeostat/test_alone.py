@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from exchange import load
 from homeostat.cli import app
 from homeostat.data import theophylline
-from homeostat.gallery.estimates import estimate_tables, estimates_section
-from homeostat.pictures.estimates import drawn_in, estimates_axes, estimates_in_words
+from homeostat.gallery.estimates import estimate_tables, estimates_section, known_of
+from homeostat.pictures.estimates import Known, estimates_axes, estimates_in_words
 from homeostat.study.by_likelihood import Optimum, plan_of
 from homeostat.study.estimated import Estimated, estimated, together
 from learned import Ensemble, Zero
@@ -174,9 +174,9 @@ def test_no_interval_is_invented() -> None:
     )
     found = Estimated.of(unseen)
     assert all((row.se, row.rse, row.low, row.high) == (None, None, None, None) for row in found.rows)
-    assert not drawn_in(found)
+    assert not known_of(found)
     with pytest.raises(ValueError, match="nothing to draw"):
-        estimates_axes(found)
+        estimates_axes([])
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
     again = Estimated.read(json.loads(json.dumps(told.to_dict(), allow_nan=False)))
     assert again == told
@@ -203,12 +203,22 @@ def test_members_are_told_together_and_drawn(tmp_path: Path) -> None:
     assert "SD of members" in table.columns
     assert table.full is not None
     assert len(table.full.rows) == 3 * len(table.rows)
-    assert (tmp_path / "estimates.svg").exists() == bool(drawn_in(found))
-    if drawn_in(found):
-        assert estimates_in_words(found).startswith(f"{len(drawn_in(found))} rows, the estimates of 3 members")
+    # a and b may be negative, and have no ratios; the spreads and the noise have
+    assert [one.name for one in known_of(found)] == ["omega(a)", "omega(b)", "additive(y)"]
+    assert section.pictures[0].alt.startswith("3 rows, the estimates of 3 members: omega(a)")
     none, why = estimated(stack, cohort, personalise(stack, cohort).mode, most=10)
     assert none is None
     assert "more than the 10 that are computed unasked; write parameter_table(" in why
+
+
+def test_intervals_are_drawn_as_they_are() -> None:
+    known = [Known("CL", "L/h", 2.0, 1.0, 4.0), Known("omega(CL)", "1", 0.5, 0.25, 0.75, (0.25, 0.5, 0.75))]
+    panel = estimates_axes(known)
+    lines_of = {line.get_gid(): line for line in panel.get_lines()}
+    assert list(lines_of["interval"].get_xdata()) == [0.5, 2.0]
+    assert list(lines_of["member"].get_xdata()) == [0.5, 1.0, 1.5]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["omega(CL)", "CL"]
+    assert estimates_in_words(known, "intervals") == "2 rows, intervals: CL 2 L/h, 1 to 4; omega(CL) 0.5, 0.25 to 0.75."
 
 
 def test_sentences_of_members_that_differ_in_numbers_are_one() -> None:
