@@ -15,6 +15,7 @@ from physics.arguments import require_kind
 from physics.glance import glance
 
 _TICKS = (0.01, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 10.0, 100.0)
+_FINE = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def estimates_axes(
     panel.set_xlim(min(low / 1.1, 1.0 / 1.3), max(1.1 * high, 1.3))
     panel.set_ylim(-0.6, len(known) - 0.4)
     panel.set_yticks(range(len(known)), [one.name for one in reversed(known)], fontsize=TEXT, parse_math=False)
-    panel.set_xticks([t for t in _TICKS if min(low, 1.0) / 1.1 <= t <= 1.1 * max(high, 1.0)])
+    low, high = panel.get_xlim()
+    panel.set_xticks([t for t in (_TICKS if high > 2.0 * low else _FINE) if low <= t <= high])
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.tick_params(axis="x", which="minor", length=0.0)
