@@ -258,7 +258,10 @@ def _digest(tensors: Sequence[Tensor]) -> str:
     total = hashlib.sha256()
     for tensor in tensors:
         total.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
-        total.update(_on_cpu(tensor).reshape(-1).view(torch.uint8).numpy().data)
+        # a tensor of one element is contiguous whatever its stride is (a slice, an expanded one), and `view` wants 1: a copy has it
+        flat = _on_cpu(tensor).reshape(-1)
+        flat = flat if flat.stride(0) == 1 else flat.clone(memory_format=torch.contiguous_format)
+        total.update(flat.view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
