@@ -81,13 +81,13 @@ def difference(smaller: Taken, larger: Taken, added: Sequence[str]) -> str | Non
 
 
 def _of_backbone(backbone: Any, theta: Sequence[str], parts: dict[str, str], adds: dict[str, tuple[str, ...]]) -> None:
-    said = backbone.config() if hasattr(backbone, "config") else {}
+    said: dict[str, Any] = backbone.config() if hasattr(backbone, "config") else {}
     parts["start"] = str(said.get("start", "backbone"))
     for what in _CHOSEN & said.keys() if "backbone" in said else ():
         for state, parameter in said[what].items():
             parts[f"{what} of {state}"] = parameter["name"]
             adds[f"{what} of {state}"] = (parameter["name"],)
-    within = said["backbone"] if "backbone" in said else {"class": type(backbone).__qualname__, "config": said}
+    within: Mapping[str, Any] = said["backbone"] if "backbone" in said else {"class": type(backbone).__qualname__, "config": said}
     kept = {k: v for k, v in dict(within.get("config", {})).items() if k not in theta and k not in ("parameters", "typical")}
     named = within.get("config", {}).get("parameters")  # a choice of names, or a list of the parameters themselves
     if isinstance(named, str):
@@ -162,7 +162,7 @@ def _of_noise(
     parts["the noise head"] = type(head).__qualname__
     parts["the rest of the noise head"] = _text(config)
     channels = model.observation.channels
-    numbers = {}
+    numbers: dict[str, tuple[float, ...]] = {}
     for what, values in sizes.items():
         for channel, value in zip(channels, values.values() if isinstance(values, Mapping) else values, strict=True):
             if f"{what}({channel})" not in estimated:
