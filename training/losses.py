@@ -65,7 +65,7 @@ def residual_share(
     if run.theta.ndim != 3:
         raise ValueError(
             "residual_share: an occasion or a covariate changes θ on the way, and the residual's share is taken with one θ of "
-            "each person; leave anchors out (Objective.anchors), or give each occasion a record of its own"
+            "each person; leave it out of the fit, Objective(least_residual=0.0), or give each occasion a record of its own"
         )
     u = run.inputs.expand(1, N, T, -1).reshape(1, N * T, -1)
     infused = None if run.infused is None else run.infused.expand(1, N, T, n).reshape(1, N * T, n)

@@ -24,7 +24,8 @@ class Search:
     - `schedule`: a function from the optimiser to one of torch's schedules, by default the cosine from `rate` to 2 % of it.
     - `clip`: the largest norm of each member's whole gradient; None for any.
     - `steps`: how many updates at most; None for the number that each fit says.
-    - `solver`: of the differential equation; by default `RungeKutta("rk4")` on the mesh that the cohort carries.
+    - `solver`: of the differential equation; by default, of a model that is linear, `Exponential()`, which is exact, and of any
+      other `RungeKutta("rk4")` on the mesh that the cohort carries.
     - `bfloat16`: take the residual's matrix products so (float32 models, wide networks on a GPU).
     - `capture`: on a GPU, value and gradient as one captured graph (`training.machinery.unit`) where that is possible.
     - `shard`: the people given are this process's part of all; gradients, norms and looks are summed over processes.

@@ -8,10 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from torch import Tensor
 
-from hybrid import Concentration, Dose, Exponential, HybridModel, RungeKutta, Schedule, Signal, States, rollout
+from hybrid import (
+    Concentration,
+    Dose,
+    Exponential,
+    HybridModel,
+    RungeKutta,
+    Schedule,
+    Signal,
+    States,
+    rollout,
+    simulate,
+)
 from learned import AdditiveProportional, Combined1
 from physics import (
     Backbone,
@@ -97,6 +108,31 @@ def test_amikacin_deviations_to_four_figures() -> None:
     wanted = {"CL": 0.44995, "V1": 0.27306, "V2": 0.70616, "Q": -0.13884}
     for name, value in wanted.items():
         assert float(deviations[order.index(name)]) == pytest.approx(value, abs=6e-5), name  # half a unit of the fourth figure
+
+
+def test_amikacin_the_next_dose_to_four_figures() -> None:
+    """What the reference page asks of these two measurements: when the next dose, how much, and how long it lasts."""
+    model, cohort = amikacin()
+    found = personalise(model, cohort, tolerance=1e-7)
+    theta = model.population.theta(found.mode, cohort.conditions.covariates)[0, 0].detach()
+    volume = theta[[p.name for p in model.backbone.physical].index("V1")]
+    (given,) = (record.schedule for record in cohort.records)
+
+    def concentration(schedule: Schedule, time: float) -> float:
+        return float(simulate(model, schedule, [time], theta)[0, 0] / volume)
+
+    def fallen(schedule: Schedule, first: float, last: float) -> float:  # when it is 2.5 mg/L
+        return float(brentq(lambda time: concentration(schedule, time) - 2.5, first, last, xtol=1e-6))
+
+    # half a unit of the last figure that is asked for: 33.823 h and 2,447.918 mg for 80 mg/L at 35 h, over half an hour from 34 h
+    assert fallen(given, 20.0, 60.0) == pytest.approx(33.823, abs=5e-4)
+    left = concentration(given, 35.0)
+    of_a_gram = concentration(given.added(Dose("plasma", 34.0, 1000.0, duration=0.5)), 35.0) - left
+    amount = 1000.0 * (80.0 - left) / of_a_gram  # the model is linear in what is given
+    assert amount == pytest.approx(2447.918, rel=2e-5)  # five figures of it, since η is known to as many
+    next_one = given.added(Dose("plasma", 34.0, amount, duration=0.5))
+    assert concentration(next_one, 35.0) == pytest.approx(80.0, abs=1e-8)
+    assert fallen(next_one, 40.0, 100.0) - 34.0 == pytest.approx(38.471, abs=5e-4)
 
 
 # --- a linear mixed model, of which everything is known

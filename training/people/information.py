@@ -47,8 +47,10 @@ def sensitivity(
     O(h²) ≈ 1e-10 here. All copies share one batch and so one sequence of steps, adaptive or not, so that the solver's
     own error cancels in the differences. Forward-mode differentiation would be exact, and is eight times slower on the
     many small tensors of this simulation; reverse mode needs a backward pass per observation.
+    Errors: `ValueError` for a model that is not in float64, whose differences would be rounding.
     """
     require_given(model, conditions, "sensitivity")
+    _require_double(model, "sensitivity")
     require_shape(
         personal, "sensitivity: personal", "M", conditions.size, model.personal, write="Personal.mode", like=conditions.baseline
     )
@@ -60,6 +62,14 @@ def sensitivity(
         moved = copies(personal, difference_offsets(personal))
         run = simulate_copies(model, conditions, moved, personal.shape[1], solver)
         return slopes(run, personal.shape[1], personal.shape[2])
+
+
+def _require_double(model: HybridModel, name: str) -> None:
+    if model.dtype != torch.float64:
+        raise ValueError(
+            f"{name}: differences of {_STEP:g} need float64, and the model is {model.dtype}; write model.to(torch.float64) and "
+            "cohort.to(torch.float64)"
+        )
 
 
 def difference_offsets(like: Tensor) -> Tensor:  # (2d+1, d)
@@ -203,9 +213,11 @@ def observed_information(
 
     Column j is [∇φ(η + h e_j) − ∇φ(η − h e_j)]/2h with the exact gradient of the simulation (reverse mode), made
     symmetric. The error is O(h²) ≈ 1e-10. People are taken 64 at a time: reverse mode remembers every step of each.
+    Errors: `ValueError` for a model that is not in float64, as `sensitivity`.
     """
     require_kind(cohort, Cohort, "observed_information: cohort", "Cohort.of(records, model)")
     require_given(model, cohort.conditions, "observed_information")
+    _require_double(model, "observed_information")
     N, d = cohort.conditions.size, model.personal
     require_shape(personal, "observed_information: personal", "M", N, d, write="Personal.mode", like=cohort.y)
     if precision is not None:

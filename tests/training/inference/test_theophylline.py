@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad_vec
+from scipy.optimize import minimize
 from torch import Tensor
 
 from homeostat.data import THEOPHYLLINE_UNITS, theophylline
@@ -112,9 +113,10 @@ def at_optimum(approximation: Any, nodes: int = 1) -> Fitted:
 @pytest.mark.parametrize(
     ("approximation", "ofv", "typical", "omega", "sd"),
     [
-        # nlmixr2 prints 116.80 by FOCEI
-        ("focei", 116.8079, (1.5895, 2.7518, 31.81), (0.634, 0.263, 0.138), 0.694),
-        ("laplace", 118.527, (1.5821, 2.7401, 31.56), (0.631, 0.262, 0.138), 0.691),
+        # both by a program in numpy on the closed form as well; nlmixr2 prints 116.80 by FOCEI
+        ("focei", 116.8078, (1.5902, 2.7516, 31.810), (0.6343, 0.2629, 0.1385), 0.6944),
+        # printed is 118.527, at numbers where the function is not level; this is its minimum, below
+        ("laplace", 118.5080, (1.5802, 2.7511, 31.618), (0.6312, 0.2648, 0.1351), 0.6956),
     ],
 )
 def test_each_approximation_ends_where_other_programs_do(
@@ -124,14 +126,12 @@ def test_each_approximation_ends_where_other_programs_do(
     fitted = at_optimum(approximation)
     found = objective_value(fitted.model, cohort, approximation=approximation, start=fitted.personal)
     assert found.measurements == 132
-    assert float(found.ofv[0]) == pytest.approx(ofv, abs=0.02)
+    assert float(found.ofv[0]) == pytest.approx(ofv, abs=2e-3)  # what the steps of the mesh make of it
     errors = standard_errors(fitted.model, cohort, approximation=approximation, start=fitted.personal)
     value = dict(zip(errors.names, errors.value[0].tolist(), strict=True))
-    # the numbers of the other program are its own optimum's to the digits that it prints, which for Laplace is no optimum of ours
-    near = 0.01 if approximation == "focei" else 0.03
     for name, expected in zip(("ka", "CL", "V", "omega(ka)", "omega(CL)", "omega(V)"), (*typical, *omega), strict=True):
-        assert value[name] == pytest.approx(expected, rel=near)
-    assert value["additive(concentration)"] == pytest.approx(sd, rel=near)
+        assert value[name] == pytest.approx(expected, rel=0.003)
+    assert value["additive(concentration)"] == pytest.approx(sd, rel=0.003)
     assert float(errors.away[0]) < 5e-4  # so near is the optimum
     assert errors.sentences() == []
 
@@ -162,31 +162,64 @@ def closed_form(cohort: Cohort) -> Callable[[Tensor, Tensor], Tensor]:
     return function
 
 
+def by_hand(cohort: Cohort, point: Tensor, eta: Tensor) -> tuple[float, Tensor]:
+    """−2 log L by Laplace's method without n log 2π, and the modes, by Newton's method; Hessians are exact, by autograd."""
+    function = closed_form(cohort)
+    for _ in range(50):
+        eta = eta.detach().requires_grad_()
+        now = function(eta, point)
+        (slope,) = torch.autograd.grad(now.sum(), eta, create_graph=True)
+        H = torch.stack([torch.autograd.grad(slope[:, j].sum(), eta, retain_graph=True)[0] for j in range(3)], -1)
+        if float(slope.detach().abs().max()) < 1e-10:
+            break
+        bends, axes = torch.linalg.eigh(H.detach())  # far from a mode H may bend downwards, where Newton would climb
+        step = (axes @ ((axes.mT @ slope.detach()[..., None]) / bends.abs()[..., None]))[..., 0]
+        share = torch.ones(len(eta), 1, dtype=F64)
+        for _ in range(20):  # whoever would go up goes half as far
+            up = function(eta.detach() - share * step, point) > now.detach() + 1e-12
+            share = torch.where(up[:, None], 0.5 * share, share)
+        eta = eta - share * step
+    assert float(slope.detach().abs().max()) < 1e-7
+    value = 2.0 * (now + 0.5 * torch.logdet(H) - 1.5 * math.log(2.0 * math.pi)).sum()
+    return float(value.detach()) - 132 * math.log(2.0 * math.pi), eta.detach()
+
+
 @pytest.mark.slow
 def test_laplace_is_the_textbooks_on_the_closed_form() -> None:
-    """Modes by Newton's method, exact Hessians by automatic differentiation, no simulation: the same value, and level there."""
+    """No simulation: the same value, and level there."""
     _, cohort = study()
     fitted = at_optimum("laplace")
     found = objective_value(fitted.model, cohort, approximation="laplace", start=fitted.personal)
     errors = standard_errors(fitted.model, cohort, approximation="laplace", start=fitted.personal)
-    function, at = closed_form(cohort), errors.value[0].log()
-
-    def value(point: Tensor) -> Tensor:
-        eta = fitted.personal[0].detach().clone()
-        for _ in range(30):
-            eta.requires_grad_()
-            (slope,) = torch.autograd.grad(function(eta, point).sum(), eta, create_graph=True)
-            H = torch.stack([torch.autograd.grad(slope[:, j].sum(), eta, retain_graph=True)[0] for j in range(3)], -1)
-            eta = (eta - torch.linalg.solve(H, slope[..., None])[..., 0]).detach()
-            if float(slope.detach().abs().max()) < 1e-11:
-                break
-        total = 2.0 * (function(eta, point) + 0.5 * torch.logdet(H) - 1.5 * math.log(2.0 * math.pi)).sum()
-        return total.detach() - 132 * math.log(2.0 * math.pi)
-
+    at, modes = errors.value[0].log(), fitted.personal[0].detach()
     # steps of the mesh against the closed form: some 1e-4
-    assert float(value(at)) == pytest.approx(float(found.ofv[0]), abs=2e-3)
+    assert by_hand(cohort, at, modes)[0] == pytest.approx(float(found.ofv[0]), abs=2e-3)
     for j in range(7):
         h = 0.02 * torch.eye(7, dtype=F64)[j]
-        low, middle, high = (float(value(at + k * h)) for k in (-1.0, 0.0, 1.0))
+        low, middle, high = (by_hand(cohort, at + k * h, modes)[0] for k in (-1.0, 0.0, 1.0))
         # the minimum of the parabola lies within a thousandth of where we are: ω within .1 %
         assert abs(0.5 * (low - high) / (low + high - 2.0 * middle) * 0.02) < 2e-3
+
+
+@pytest.mark.slow
+def test_the_printed_optimum_of_laplace_is_a_point_on_the_way() -> None:
+    """118.527 is this very function at the printed numbers, where it is not level: its minimum is 118.5080.
+
+    So the value that is asked for and ours are one approximation, to the digit, at two points. Ours is the lower.
+    """
+    _, cohort = study()
+    modes = torch.zeros(12, 3, dtype=F64)
+    printed = torch.tensor([1.5821, 2.7401, 31.56, 0.631, 0.262, 0.138, 0.691], dtype=F64).log()
+
+    def value(point: np.ndarray) -> float:
+        nonlocal modes
+        found, modes = by_hand(cohort, torch.from_numpy(point), modes)
+        return found
+
+    # four figures of each number: 118.5261 and 118.527 are printed of it
+    assert value(printed.numpy()) == pytest.approx(118.527, abs=1e-3)
+    for start in (printed.numpy(), printed.numpy() + 0.1 * np.array([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0])):
+        found = minimize(value, start, method="BFGS", options={"gtol": 1e-4})  # of 1e-4 the rest is 1e-9 in the value
+        assert found.fun == pytest.approx(118.508032, abs=2e-6)  # 118.50803233 by a program in numpy, derivatives by hand
+        # how flat it is: CL .4 % and ω(V) 2 % away from the printed ones cost .019
+        assert np.exp(found.x) == pytest.approx([1.58021, 2.75111, 31.6183, 0.63115, 0.26480, 0.13506, 0.69563], rel=1e-4)
