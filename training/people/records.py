@@ -134,6 +134,7 @@ class Record:
         object.__setattr__(self, "values", values)
         for name, unit in self.units.items():
             require(unit, f"record {self.id}: the unit of {name}")
+        self._require_named(channels)
         if times.ndim != 1 or values.shape != (len(times), len(self.channels)) or len(times) == 0:
             raise ValueError(
                 f"record {self.id}: needs times (T,) and values (T, {len(self.channels)}) with T ≥ 1, got {times.shape} "
@@ -157,6 +158,18 @@ class Record:
         object.__setattr__(self, "upper", upper)
         if not np.isfinite(values).any() and lower is None:
             raise ValueError(f"record {self.id}: no channel was ever measured; leave the person out")
+
+    def _require_named(self, channels: tuple[str, ...]) -> None:
+        """A unit of something that the record does not have would be passed over without a word."""
+        inputs = () if self.schedule is None else tuple(self.schedule.inputs)
+        changing = tuple(self.changing) if isinstance(self.changing, Mapping) else ()
+        known = dict.fromkeys(("time", "dose", *channels, *self.covariates, *changing, *inputs))
+        unknown = [name for name in self.units if name not in known]
+        if unknown:
+            raise ValueError(
+                f"record {quote(self.id)}: units name {quote(unknown)}, which the record does not have; what has a unit in it is "
+                f"{', '.join(known)}; write units={{'time': 'h', …}} by these names"
+            )
 
     def _require_changes(self) -> None:
         """Occasions and changing covariates as numbers, in the order of time."""
