@@ -121,6 +121,7 @@ def test_a_right_population_has_no_verdict_and_a_wrong_one_has(right: Diagnosed)
     assert any("is not as the model says" in one for one in population_sentences(wrong))
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_of_members_one_person_several_channels_and_what_cannot_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

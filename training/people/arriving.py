@@ -12,6 +12,7 @@ from training.people.cohort import Cohort
 _REACH = 3.0  # of a person's own coordinate: who is farther out is one of 400
 _GRID = 121  # values of the coordinate at which the lag is looked at
 _AT = 1e-4  # of a lag: nearer than that to an observation it is at it
+_WITHIN = 2.0  # standard deviations of a person's own lag: so near a kink Laplace's method sees one side of it
 _MOST = 6  # places at most: of more stretches than that some are passed over
 
 
@@ -85,6 +86,31 @@ def pinned(
                 lag[:, i] = torch.where(at[:, i].to(lag.device), torch.from_numpy(nearest).to(lag), lag[:, i])
         found.append(Pinned(k, j, at.to(lag.device), lag))
     return found
+
+
+def beside(
+    model: HybridModel,
+    cohort: Cohort,
+    eta: Tensor,  # (M, N, d)
+    covariance: Tensor,  # (M, N, d, d)
+) -> Tensor:  # (M, N) bool
+    """Whose dose would arrive at an observation within two of their own standard deviations: there φ has a kink.
+
+    The logarithm of a lag is taken to be linear in its coordinate that far.
+    """
+    near = torch.zeros(eta.shape[:2], dtype=torch.bool, device=eta.device)
+    for k, j, state in _coordinates(model):
+        with torch.enable_grad():
+            at = eta.detach().clone().requires_grad_()
+            log_lag = model.theta(at, cohort.conditions.covariates)[..., j].log()
+            (slope,) = torch.autograd.grad(log_lag.sum(), at)
+        wide = _WITHIN * slope[..., k].abs() * covariance[..., k, k].detach().sqrt()  # (M, N), of log lag
+        for i in range(eta.shape[1]):
+            edges = torch.from_numpy(_passed(cohort, i, state)).to(eta)
+            if len(edges):
+                away = (log_lag.detach().expand(len(eta), -1)[:, i, None] - edges.log()).abs().amin(1)
+                near[:, i] |= away <= wide[:, i]
+    return near
 
 
 def _coordinates(model: HybridModel) -> list[tuple[int, int, str]]:
