@@ -31,8 +31,8 @@ def changes_of(records: Sequence[Record], model: HybridModel) -> Changes | None:
         if count:
             own[OCCASION] = _occasions(record, begin, count)
         given.append(own)
-    own = [{name: v for name, v in r.read_with.items() if name in (OCCASION, *moving)} for r in records]
-    return Changes.of([float(r.schedule.start) for r in records], [r.times for r in records], given, own)
+    said = [{name: v for name, v in r.read_with.items() if name in (OCCASION, *moving)} for r in records]
+    return Changes.of([float(r.schedule.start) for r in records], [r.times for r in records], given, said)
 
 
 def _require_one_lag(model: HybridModel, moving: Sequence[str]) -> None:
