@@ -301,6 +301,14 @@ answer.to_frame(level=0.8).iloc[[12, 48, 56, 96]].round(2)
 # homeostat fit table.csv --start empty --units TIME=h,AMT=mg,DV=mg/L,WT=kg --out runs/mine
 # ```
 #
+# And the model of this page, a population alone by FOCE with interaction, with its table of estimates on the page, in the bundle
+# and in `--json`:
+#
+# ```
+# homeostat fit table.csv --method focei --error combined1 --correlated CL,V --start empty --ignore WT
+#     --backbone-config '{"parameters": "clearance"}' --units TIME=h,AMT=mg,DV=mg/L --out runs/alone
+# ```
+#
 # ## The field's words, and ours
 #
 # | the field | here |
