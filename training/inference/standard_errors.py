@@ -140,7 +140,7 @@ class StandardErrors:
                     f"The model is not at the optimum of its own likelihood ({self.approximation}): −2 log L would still fall by "
                     f"{float(self.away[m]):.2g}. Write last(polish(model, cohort, approximation={self.approximation!r})){of}."
                 )
-            if not len(self.unseen[m]) and float(self.condition[m]) > _ILL:
+            if not len(self.unseen[m]) and float(self.condition[m]) > _ILL and bool(self.weakest[m].any()):
                 found.append(
                     f"The condition number is {float(self.condition[m]):.3g}: these data hardly tell apart what moves along "
                     f"({self.in_words(self.weakest[m])}){of}."
