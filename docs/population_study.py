@@ -61,7 +61,9 @@ from training.inference import (
 # ## 1 · The table
 #
 # ID, TIME, AMT, DV, EVID, CMT and weight, as NONMEM reads it. Units are stated, never guessed. EVID, MDV, RATE, ADDL, II, SS,
-# CENS, LIMIT and OCC are read as the field means them, and a row that has no meaning is refused by its line.
+# CENS, LIMIT and OCC are read as the field means them, and a row that has no meaning is refused by its line. One meaning is
+# ours: a covariate that changes holds from its row on. NONMEM's PREDPP takes a row's value for the interval that ends with it;
+# `help(read_nonmem)` has the line that moves such a column.
 
 # %%
 plt.close("all")
