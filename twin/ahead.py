@@ -36,6 +36,11 @@ class Seen:
         """Of whom it is a number."""
         return torch.isfinite(self.mean + self.variance).all(-1).all(0)
 
+    def of(self, k: int) -> "Seen":
+        """Of the k-th person alone."""
+        mean, variance, noise = (v[:, k : k + 1] for v in (self.mean, self.variance, self.noise))
+        return Seen(mean, variance, noise, self.lost[k : k + 1])
+
     @staticmethod
     def joined(parts: Sequence["Seen"]) -> "Seen":
         """Of all their people."""

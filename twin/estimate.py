@@ -9,6 +9,7 @@ import torch
 from scipy.special import gammaincinv, ndtri
 from torch import Tensor
 
+from hybrid import Shift
 from hybrid.mixture import mixture_quantile
 from hybrid.observation import Observation
 from physics.glance import glance
@@ -72,7 +73,8 @@ class Estimate:
     predicted · `evidence` (M,): each member's log-likelihood of everything seen; members stay equally likely ·
     `effective`: when the last event was true · `arrived`: when the last that counted came · `certified`: what the bundle's
     certificate says of this person, in a sentence · `held`: None, or why this is an old belief, or none · `waits`:
-    inputs that must be told before the filter starts · `notes`, what else must be known to read the numbers.
+    inputs that must be told before the filter starts · `notes`, what else must be known to read the numbers · `shift`: whether
+    the person looks like those on whom the model was trained, by what came to them up to then.
     """
 
     patient: str
@@ -88,6 +90,7 @@ class Estimate:
     held: str | None = None
     waits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    shift: Shift = field(default_factory=Shift)
 
     __repr__, _repr_html_ = glance()
 
@@ -121,6 +124,7 @@ class Estimate:
         for name in ("waits", "notes"):
             if getattr(self, name):
                 found[name] = list(getattr(self, name))
+        found["shift"] = self.shift.to_dict()
         return found
 
 

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from physics.arguments import quote
-from twin.clock import Microseconds
+from twin.beside import KEPT, Came
+from twin.clock import NEVER, Microseconds
 from twin.descent import Job
 from twin.joining import Joints
 from twin.log import SqliteLog, time_text
+from twin.log.canonical import Timed
 from twin.people import Known, People
 from twin.replay import Replay
 from twin.snapshots import Snapshots, State, thinned
@@ -16,7 +18,9 @@ from twin.snapshots import Snapshots, State, thinned
 
 @dataclass
 class Person:
-    """What the twin has in memory of one person, all of it computable anew from the log."""
+    """What the twin has in memory of one person, all of it computable anew from the log; `came`, after the last of their times,
+    is empty until it is asked for.
+    """
 
     known: Known
     key: int
@@ -24,6 +28,7 @@ class Person:
     snapshots: Snapshots = field(default_factory=Snapshots)
     trouble: str | None = None
     arrived: Microseconds | None = None
+    came: list[Came] = field(default_factory=list)
 
 
 @dataclass
@@ -85,6 +90,7 @@ class Memory:
             for key, state in job.found:
                 person.snapshots.add(key, state.packed())
             person.snapshots.thin()
+            person.came = _went_on(person.came, changed[job.id], job.events)
         return {job.id: job.replayed for job in jobs}
 
     def folded(self, ids: Iterable[str]) -> None:
@@ -137,10 +143,38 @@ class Memory:
         self.replay.run([job])
         return job.state
 
+    def came(self, id: str, until: Microseconds) -> Came | None:
+        """What came to a person up to a time beside the training; None where nothing says what that looked like, or nothing came.
+
+        What is folded counts too. Up to their newest time it is kept, and goes on with it.
+        """
+        person, reference = self.people[id], self.who.bundle.reference
+        if reference is None:
+            return None
+        if person.came and person.came[-1].time <= until:
+            return person.came[-1]
+        history = self.log.history(id)
+        events = [one for one in history if one.time <= until]
+        if not events:
+            return None
+        found = Came.of(reference, self.joints, person.known.inputs, events)
+        if len(events) == len(history):
+            person.came = found
+        return found[-1]
+
     def unpacked(self, data: bytes) -> State:
         """A snapshot."""
         n, m = len(self.joints.states), len(self.joints.inputs)
         return State.unpacked(data, n, m, n + self.replay.filtering.model.personal)
+
+
+def _went_on(came: list[Came], at: Microseconds | None, events: Sequence[Timed]) -> list[Came]:
+    """What is kept of a person after their log changed from a time on, whose events now are these; nothing if too late."""
+    kept = [one for one in came if one.time < (NEVER if at is None else at)]
+    later = [one for one in events if kept and one.time > kept[-1].time]
+    if not kept or kept[-1].begins_anew(later) or (came[-1].dosed and not kept[-1].dosed):
+        return []
+    return [*kept, *kept[-1].followed(later)][-KEPT:]
 
 
 def _keeping(there: list[Microseconds]) -> Callable[[list[Microseconds]], set[int]]:

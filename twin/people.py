@@ -140,6 +140,12 @@ class People:
         """Is the person none of the bundle's, so that only the population is known of their η?"""
         return id not in self._index
 
+    def told(self, id: str) -> dict[str, float]:
+        """All covariates that are known of a person, those too that the model does not read."""
+        k, given = self._index.get(id), None if self.given is None else self.given.get(id)
+        own = {} if k is None else dict(self.bundle.people[k].covariates)
+        return {name: float(value) for name, value in (own | dict({} if given is None else given.covariates)).items()}
+
     @cached_property
     def _index(self) -> dict[str, int]:
         return {person.id: k for k, person in enumerate(self.bundle.people)}

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from exchange import Bundle, content_hash
-from hybrid import Exponential, Mesh, RungeKutta, Solver
+from hybrid import Exponential, Mesh, RungeKutta, Shift, Solver
 from hybrid.filters import UKF, Filter, Followed
 from physics.arguments import quote, require_kind, require_names, require_number, require_text
 from physics.glance import Summary, glance
-from twin.ahead import Ahead
+from training.shift.given import Beforehand
+from twin.ahead import Ahead, Seen
+from twin.beside import shift_of
 from twin.certified import certified, reads_what_was_done
 from twin.clock import NEVER, Microseconds
 from twin.estimate import Band, Change, Consistency, Estimate, Moved, shown
@@ -259,11 +261,24 @@ class Twin:
             states[id] = (tip, tip.course.time) if at is None else (self._memory.state_at(id, at), at)
         started = [id for id, (state, _) in states.items() if state.belief is not None]
         found: dict[str, tuple[dict[str, Band], tuple[str, ...], bool]] = {}
+        alone: dict[str, Seen] = {}
         if started:
             seen = self._ahead.led([self._asked(id, *states[id]) for id in started])
             each = shown(self.bundle.model.observation, seen, self.level, self._cut)
             found = {id: (*one, lost) for id, one, lost in zip(started, each, seen.lost.tolist(), strict=True)}
-        return {id: self._said(id, state, at, *found.get(id, ({}, (), False))) for id, (state, at) in states.items()}
+            alone = {id: seen.of(k) for k, id in enumerate(started)}
+        return {
+            id: replace(
+                self._said(id, state, at, *found.get(id, ({}, (), False))), shift=self._shift(id, state, at, alone.get(id))
+            )
+            for id, (state, at) in states.items()
+        }
+
+    def _shift(self, id: str, state: State, at: Microseconds, seen: Seen | None) -> Shift:
+        """Whether somebody looks like the people of the training, up to a time; later than anything was told, up to then."""
+        came, covariates = self._memory.came(id, at), self._who.told(id)
+        until = Beforehand(covariates, {}, {}) if came is None else came.until(came.time, covariates)
+        return shift_of(self.bundle, self._memory.people[id].known, until, state, seen)
 
     def _said(
         self, id: str, state: State, at: Microseconds, channels: dict[str, Band], outside: tuple[str, ...], lost: bool

@@ -37,6 +37,7 @@ def rows() -> dict[str, Call]:
         "SqliteLog.add": lambda: (log().add, {"events": [event], "received": NOW, "judged": [None], "horizon": 7 * DAY,
                                               "ahead": DAY}),
         "SqliteLog.timeline": lambda: (log().timeline, {"patient": "P1", "after": key}),
+        "SqliteLog.history": lambda: (log().history, {"patient": "P1"}),
         "SqliteLog.timelines": lambda: (log().timelines, {"patients": ["P1"], "after": [key]}),
         "SqliteLog.newest": lambda: (log().newest, {"patient": "P1"}),
         "SqliteLog.received": lambda: (log().received, {"patient": "P1"}),

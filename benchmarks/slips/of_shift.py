@@ -16,7 +16,11 @@ def rows() -> dict[str, Call]:
     given, outcome = Given.of(w.cohort, w.cohort), Outcome.of(w.prediction, w.cohort)
     return of("training.shift", {
         "Reference.of": lambda: (shift.Reference.of, {
-            "model": w.model, "cohort": w.cohort, "personal": w.known, "solver": solver}),
+            "model": w.model, "cohort": w.cohort, "personal": w.known, "solver": solver, "simulated": (w.cohort, w.known)}),
+        "Reference.look": lambda: (reference.look, {
+            "person": given.beside(reference.envelopes)[0], "measured": Measured(), "i": 0, "names": ("ka",)}),
+        "simulated": lambda: (shift.simulated, {
+            "model": w.model, "cohort": w.cohort, "generator": generator(), "people": 2, "solver": solver}),
         "Reference.judge": lambda: (reference.judge, {"given": given, "measured": Measured(), "names": ("ka",)}),
         "Reference.from_dict": lambda: (shift.Reference.from_dict, {"data": reference.to_dict()}),
         "compared": lambda: (shift.compared, {

@@ -7,12 +7,13 @@ from twin import Change, Estimate
 from twin.log import Event, time_text
 
 
-def change_in_json(line: int, change: Change, *, first: bool) -> str:
+def change_in_json(line: int, change: Change, *, first: bool, shifted: bool = True) -> str:
     """The estimate behind an event, what the event was, and what it changed of what had been said before.
 
-    `line`, its number in the stream; `first`: it is the first line about this person, which says what the certificate covers.
+    `line`, its number in the stream; `first`: it is the first line about this person, which says what the certificate covers;
+    `shifted`: whether, and why, the person does not look like the training is said in full, and not by `flagged` alone.
     """
-    said: dict[str, Any] = {} if change.estimate is None else _estimate(change.estimate, first=first)
+    said: dict[str, Any] = {} if change.estimate is None else _estimate(change.estimate, first=first, shifted=shifted)
     said.setdefault("patient", change.event.patient)
     said["changed"] = [
         {"channel": name, "before": m.before, "after": m.after, "unit": m.unit, "time": time_text(m.time)}
@@ -29,11 +30,19 @@ def change_in_json(line: int, change: Change, *, first: bool) -> str:
 
 def present_in_json(estimate: Estimate) -> str:
     """What is known of somebody before the first line."""
-    return json_line({**_estimate(estimate, first=True), "changed": []})
+    return json_line({**_estimate(estimate, first=True, shifted=True), "changed": []})
 
 
-def _estimate(estimate: Estimate, *, first: bool) -> dict[str, Any]:
-    said = {**estimate.to_dict(), "level": estimate.level}
+def kind_of_shift(estimate: Estimate) -> tuple[object, ...]:
+    """What of a flag is news when it changes: whether it is raised, for which reasons, and what was looked at."""
+    shift = estimate.shift
+    return shift.flagged, shift.looked, tuple((reason.look, reason.name) for reason in shift.reasons)
+
+
+def _estimate(estimate: Estimate, *, first: bool, shifted: bool) -> dict[str, Any]:
+    said = {**estimate.to_dict(), "level": estimate.level, "flagged": estimate.shift.flagged}
+    if not (first or shifted):
+        said.pop("shift")
     if not first:
         said.pop("certified", None)
     if len(estimate.evidence) > 1:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from homeostat.follow.lines import Line
-from homeostat.follow.said import change_in_json, present_in_json
+from homeostat.follow.said import change_in_json, kind_of_shift, present_in_json
 from twin import Change, Estimate
 
 
@@ -39,18 +39,24 @@ class JsonLines(Shown):
         """`present`: what is known before the first line is said too."""
         self._say, self._warn, self._present = say, warn, present
         self._met: set[str] = set()
+        self._shift: dict[str, tuple[object, ...]] = {}
 
     def begin(self, people: Sequence[str], estimate: Callable[[str], Estimate]) -> None:
         """A line of everybody, where that was asked for."""
         for patient in people if self._present else ():
             self._met.add(patient)
-            self._say(present_in_json(estimate(patient)))
+            found = estimate(patient)
+            self._shift[patient] = kind_of_shift(found)
+            self._say(present_in_json(found))
 
     def change(self, line: Line, change: Change) -> None:
         """A line on standard output."""
-        first = change.event.patient not in self._met
-        self._met.add(change.event.patient)
-        self._say(change_in_json(line.number, change, first=first))
+        patient = change.event.patient
+        first, before = patient not in self._met, self._shift.get(patient)
+        self._met.add(patient)
+        if change.estimate is not None:
+            self._shift[patient] = kind_of_shift(change.estimate)
+        self._say(change_in_json(line.number, change, first=first, shifted=self._shift.get(patient) != before))
 
     def reject(self, line: Line, reason: str) -> None:
         """A sentence with the line's number."""

@@ -99,6 +99,8 @@ class LiveView(Shown):
             said[-1] += f", the first {count} shown"
         if latest is not None:
             said.append(f"{day(latest)}, UTC")
+        if self._people and all(who.estimate.shift.flagged is None for who in self._people.values()):
+            said.append("training not known")  # whether they look like it
         yield _line(Text(shown(self._title, lines=False), style="bold"))
         yield _line(Text(" · ".join(said)))
         yield Text("")
@@ -128,6 +130,8 @@ def _block(who: _Person, latest: int | None, wide: Sequence[int], width: int) ->
         yield _line(Text(f"  waits to be told {', '.join(estimate.waits)}", style="dim"))
     for note in estimate.notes:
         yield from _words(note, width, "dim")
+    if estimate.shift.flagged:
+        yield from _words(estimate.shift.sentence(), width, "yellow")
     if estimate.held is not None:
         yield from _words(f"held: {estimate.held}", width, "red")
 

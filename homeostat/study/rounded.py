@@ -54,13 +54,35 @@ def dosed_region(
 ) -> tuple[Box, Inputs]:
     """Amounts up to `room` times the largest bolus of anyone, in every compartment, and that bolus every `gap` or less often.
 
-    For backbones without inputs, whose states are amounts that end at 0: the ball in which a certificate is then proved to
-    keep trajectories lies about 0, and so takes in negative amounts, which nobody has, too.
+    Boluses into one compartment at one time are one. For backbones without inputs, whose states are amounts that end at 0: the
+    ball in which a certificate is then proved to keep trajectories lies about 0, and so takes in negative amounts, which nobody
+    has, too.
+    Errors: `ValueError` for records without any bolus, and with what such a region says nothing of: infusions, steady states,
+    resets and inputs.
     """
     largest = np.zeros(len(states))
     for record in records:
-        for dose in record.schedule.doses:
-            at = list(states).index(dose.state)
-            largest[at] = max(largest[at], as_float(dose.amount))
+        schedule = record.schedule
+        beyond = {
+            "an infusion": any(dose.modelled or as_float(dose.duration) > 0.0 for dose in schedule.doses),
+            "a steady state": bool(schedule.steady),
+            "a reset": bool(schedule.resets),
+            "inputs": bool(schedule.inputs),
+        }
+        if any(beyond.values()):
+            has = " and ".join(what for what, there in beyond.items() if there)
+            raise ValueError(
+                f"dosed_region: person {record.id} has {has}, and a region is of boluses alone; write certify_rounded(system) "
+                "for all states, or leave such people out"
+            )
+        together: dict[tuple[str, float], float] = {}
+        for dose in schedule.doses:
+            key = dose.state, as_float(dose.arrival)
+            together[key] = together.get(key, 0.0) + as_float(dose.amount)
+        for (state, _), amount in together.items():
+            at = list(states).index(state)
+            largest[at] = max(largest[at], amount)
+    if not (largest > 0.0).any():
+        raise ValueError("dosed_region: nobody has a bolus, by which the region is sized; write certify_rounded(system)")
     side = np.full(len(states), room * largest.max())
     return Box(-side, side), Inputs(np.zeros(0), np.zeros(0), np.diag(largest)[largest > 0], gap)

@@ -89,11 +89,13 @@ def format_schedule(schedule: Given, *, units: Mapping[str, str] | None = None) 
         statement = f"dose {amount(as_float(dose.amount), dose.state)} -> {name_text(dose.state)}"
         statement += f" @ {amount(as_float(dose.arrival), 'time')}"
         slowly = f" over {amount(as_float(dose.duration), 'time')}" if not dose.bolus else ""
+        slowly += " rate kept" if dose.kept == "rate" else ""
         parts.append(statement + (f" over {dose.modelled}" if dose.modelled else slowly))
     for one in schedule.steady:
         statement = f"steady {amount(as_float(one.amount), one.state)} -> {name_text(one.state)} @ {amount(one.time, 'time')}"
         statement += f" every {amount(one.every, 'time')}"
         statement += f" over {amount(one.duration, 'time')}" if one.duration else ""
+        statement += " rate kept" if one.kept == "rate" else ""
         parts.append(statement + (" added" if one.added else ""))
     parts += [f"reset @ {amount(time, 'time')}" for time in schedule.resets]
     for name, signal in schedule.inputs.items():
@@ -245,8 +247,16 @@ class _Parser(Generic[S]):
         every, duration = self._duration("interval"), 0.0
         if self.read.take_word("over"):
             duration = self._duration("duration of the infusion")
+        kept = self._kept() if duration else "duration"
         added = self.read.take_word("added") is not None
-        self.now = self.now.begun_anew(steady=(Steady(state, time, amount, every, duration, added),))
+        self.now = self.now.begun_anew(steady=(Steady(state, time, amount, every, duration, added, kept),))
+
+    def _kept(self) -> Literal["duration", "rate"]:
+        """What of an infusion a fraction leaves as it was said."""
+        if self.read.take_word("rate") is None:
+            return "duration"
+        self.read.need_word("kept", use="what stays", example="over 2 rate kept")
+        return "rate"
 
     def _when(self, what: str) -> float:
         time, token = self._quantity("time", "time")
@@ -285,6 +295,7 @@ class _Parser(Generic[S]):
         time = max(time, self.now.start)
         interval, count, duration = 0.0, 1, 0.0
         modelled: Literal["", "rate", "duration"] = ""
+        kept: Literal["duration", "rate"] = "duration"
         if self.read.take_word("every"):
             interval = self._duration("interval")
             self.read.need_word("x", "×", use="the number of doses in all")
@@ -296,6 +307,7 @@ class _Parser(Generic[S]):
                 modelled = "rate"
             else:
                 duration = self._duration("duration of the infusion")
+                kept = self._kept() if duration else "duration"
         if state in self.altered and state not in self.retold:
             self.read.fail(
                 target,
@@ -306,7 +318,7 @@ class _Parser(Generic[S]):
             self.retold.add(state)
             self.now = self.now.do({state: []})
         self._require_few(at_amount, len(self.now.doses) + count)
-        new = [Dose(state, time + k * interval, amount, duration, modelled=modelled) for k in range(count)]
+        new = [Dose(state, time + k * interval, amount, duration, modelled=modelled, kept=kept) for k in range(count)]
         self.now = self.now.added(*new)  # those of one time stay in the order in which they were typed
 
     def _dosed(self, verb: str) -> str:

@@ -51,7 +51,7 @@ def test_a_person_s_channels_bands_times_lag_and_consistency(view: LiveView) -> 
         view.change(Line(1, b""), change(estimate("anna", mean)))
     assert screen(view).splitlines() == [
         "homeostat follow model.twin --stream -",
-        "4 changes · 0 rejected · 1 person · 02 Mar 2026, UTC",
+        "4 changes · 0 rejected · 1 person · 02 Mar 2026, UTC · training not known",
         "",
         "anna  newest 01:30:00, came 03:30:00, 3 h late  NIS 2.1 in 0.1–7.4",
         "  concentration   7.9   6.7 – 9.3   mg/L  █▅▁▄",

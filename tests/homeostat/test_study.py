@@ -31,7 +31,7 @@ from homeostat.study import (
 )
 from homeostat.study.backbones import backbone_named
 from homeostat.study.recipe import Recipe, hybrid_recipe, neural_ode_recipe
-from hybrid import Exponential, Mesh, Prediction, RungeKutta, Torchdiffeq
+from hybrid import Dose, Exponential, Mesh, Prediction, RungeKutta, Schedule, Torchdiffeq
 from stability import Certificate, Lure, Refusal, certify, check
 from training import Record
 from training.people.tables.nonmem import read_table
@@ -214,6 +214,13 @@ def test_the_region_of_daily_doses(people: tuple[Record, ...]) -> None:
     np.testing.assert_array_equal(box.lower, -box.upper)
     assert inputs.doses is not None
     np.testing.assert_allclose(inputs.doses, [[largest, 0.0]])
+    slow = replace(people[0], schedule=Schedule((Dose("gut", 0.0, 100.0, 2.0),)))
+    with pytest.raises(ValueError, match="has an infusion, and a region is of boluses alone"):
+        dosed_region([*people, slow], ("gut", "plasma"), 24.0)
+    twice = replace(people[0], schedule=Schedule((Dose("gut", 0.0, largest), Dose("gut", 0.0, largest))))
+    _, both = dosed_region([*people, twice], ("gut", "plasma"), 24.0)
+    assert both.doses is not None
+    np.testing.assert_allclose(both.doses, [[2.0 * largest, 0.0]])  # two at one time are one
     system = small_loop(0.1)
     kept, best = certify_rounded(system, share=0.9, region=box, inputs=inputs)
     assert isinstance(kept, Certificate)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from hybrid import Conditions, HybridModel, Rollout, Solver, rollout
+from hybrid import Conditions, HybridModel, Log, Rollout, Solver, rollout
 from learned import select
 from physics.arguments import require_kind, require_number, require_same_people
 from training.people.cohort import Cohort, in_float64
@@ -20,7 +20,8 @@ class About:
     """What every diagnostic says of itself: of whom, in which units, of which members.
 
     `ids` (N,) · `channels`, `units` (p,) · `time_unit` · `members`, in words: "one member", "member 3 of 8" or "the mixture of 8
-    members" · `failed`, index → why, of the people whose numbers are NaN.
+    members" · `failed`, index → why, of the people whose numbers are NaN ·
+    `logarithms`: whether what is measured is the logarithm of something.
     """
 
     ids: tuple[str, ...]
@@ -29,6 +30,7 @@ class About:
     time_unit: str
     members: str
     failed: dict[int, str] = field(default_factory=dict)
+    logarithms: bool = False
 
 
 def chosen(model: HybridModel, cohort: Cohort, member: int | None, name: str) -> tuple[HybridModel, Cohort, About]:
@@ -44,7 +46,8 @@ def chosen(model: HybridModel, cohort: Cohort, member: int | None, name: str) ->
         words = "one member" if M == 1 else f"member {int(member) + 1} of {M}"
         model = select(model, torch.tensor([int(member)])) if M > 1 else model
     observed = model.observation
-    return model, cohort, About(cohort.ids, observed.channels, observed.units, model.backbone.time_unit, words)
+    logs, clock = isinstance(observed, Log), model.backbone.time_unit
+    return model, cohort, About(cohort.ids, observed.channels, observed.units, clock, words, logarithms=logs)
 
 
 def personal_of(

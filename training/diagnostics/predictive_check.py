@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 LEAST = 20  # simulated cohorts of which a band is made: fewer have no 95 % between their ends
 NOMINAL = 12  # times at most that are each a bin of their own
+STEEPEST = 100.0  # a correction by more than this shows the noise of a prediction near 0, and no measurement
 EACH = 10  # measurements at least in a bin on average, where bins are made
 
 
@@ -121,7 +122,10 @@ def predictive_check(
     In every bin of time, the quantiles of what was measured, and the same quantiles of each simulated cohort at the same people's
     measurements: what is missing among those measured is missing there. `corrected`: every value, measured or simulated, times
     (the median of PRED over the bin's measurements)/(its own PRED), by which doses, covariates and times within a bin stop adding
-    to the spread; measurements whose PRED is not above 0 have no place there, and are counted in `left_out`.
+    to the spread; measurements whose PRED is not above 0, or differs from that median more than a hundredfold, have no place
+    there, and are counted in `left_out` (of a `Log` channel it is a difference that is added, and everybody has a place): of a
+    channel with an offset, or near 0, a ratio says nothing. Bins are those of all
+    measurements, corrected or not; one in which nothing is left has no quantiles.
     Bins: up to 12 different times are each a bin; of more, bins of equal counts (ten measurements each on average, and at most 12
     bins), which never part measurements of one time. `bins`: how many of equal counts, or their edges, each bin closed below, the
     last at both ends; measurements outside the edges are counted in `left_out`.
@@ -132,7 +136,7 @@ def predictive_check(
     by limits alone, for several limits in one channel or a correction.
     Law: of a right model each interval holds its quantile in a share `band` of studies; corrected, two groups with different
     doses of a linear model have one law.
-    Source: Holford, PAGE 14 (2005) abstr 738; Bergstrand, Hooker, Wallin & Karlsson, AAPS J. 13 (2011) 143, equation 1;
+    Source: Holford, PAGE 14 (2005) abstr 738; Bergstrand, Hooker, Wallin & Karlsson, AAPS J. 13 (2011) 143, equations 1 and 2;
     Bergstrand & Karlsson, AAPS J. 11 (2009) 371 (values below the limit).
     """
     require_kind(simulated, SimulatedCohorts, "predictive_check: simulated", "simulated_cohorts(model, cohort, 1000, generator)")
@@ -153,37 +157,26 @@ def predictive_check(
     values = simulated.y[..., c].cpu()[there].numpy()
     drawn = simulated.values[..., c].cpu()[:, there].numpy()  # (K, n)
     limits, values, drawn, censored = _censored(simulated, c, there, values, drawn, corrected)
-    left_out, why = 0, ""
-    if corrected:
-        pred = simulated.population[..., c].cpu()[there].numpy()
-        keep = pred > 0.0
-        if not keep.any():
-            raise ValueError(
-                f"predictive_check: no prediction of {about.channels[c]} is above 0, and what is corrected is "
-                f"divided by it; write "
-                "corrected=False"
-            )
-        left_out, why = int((~keep).sum()), "their prediction for η = 0 is not above 0"
-        times, values, drawn, pred, censored = times[keep], values[keep], drawn[:, keep], pred[keep], censored[keep]
-    edges, which, binning = _bins(times, bins)
-    outside = which < 0
-    if outside.all():
+    edges, which, binning = _bins(times, bins)  # of all measurements, so that a correction leaves the bins as they are
+    if (which < 0).all():
         raise ValueError(
             f"predictive_check: no measurement lies within the edges {quote(bins)}; the times are {times.min():g} to "
             f"{times.max():g}"
         )
-    if outside.any():
-        left_out, why = (
-            left_out + int(outside.sum()),
-            "; ".join(filter(None, [why if left_out else "", "they lie outside the bins"])),
-        )
+    out = [(which < 0, "they lie outside the bins")]
+    if corrected:
+        pred = simulated.population[..., c].cpu()[there].numpy()
+        if about.logarithms:  # a factor of what is measured is a sum of its logarithms
+            shift = _shifts(pred, which)
+            values, drawn = values + shift, drawn + shift
+        else:
+            ratio, out = _corrections(pred, which, about.channels[c])
+            values, drawn = values * ratio, drawn * ratio
+    gone = np.any([rows for rows, _ in out], 0)
+    left_out, why = int(gone.sum()), "; ".join(words for rows, words in out if rows.any())
+    which = np.where(gone, -1, which)
     members = [np.flatnonzero(which == b) for b in range(len(edges) - 1)]
     used = [b for b, rows in enumerate(members) if len(rows)]
-    if corrected:
-        for b in used:
-            ratio = np.median(pred[members[b]]) / pred[members[b]]
-            values[members[b]] *= ratio
-            drawn[:, members[b]] *= ratio
     B, L = len(members), len(levels)
     observed, spread = np.full((L, B), np.nan), np.full((K, L, B), np.nan)
     share = np.full((K + 1, B), np.nan)
@@ -206,12 +199,49 @@ def predictive_check(
         beyond[0], beyond[1:, used] = share[0], np.quantile(share[1:, used], ends, axis=0)
     at = np.array([np.median(times[rows]) if len(rows) else np.nan for rows in members])
     count = np.array([len(rows) for rows in members])
-    inside = ~outside
+    inside = ~gone
     return PredictiveCheck(
         *(levels, float(band), edges, at, count, observed, low, middle, high),
-        *(times[inside], values[inside], censored[inside], beyond, limits, strays, corrected, left_out, why if left_out else ""),
+        *(times[inside], values[inside], censored[inside], beyond, limits, strays, corrected, left_out, why),
         *(binning, K, about.channels[c], about.units[c], about),
     )
+
+
+def _shifts(pred: Array, which: NDArray[np.int64]) -> Array:  # (n,)
+    """(The median of a bin's predictions) − (each), 0 outside the bins."""
+    found = np.zeros(len(pred))
+    for b in np.unique(which[which >= 0]):
+        rows = which == b
+        found[rows] = np.median(pred[rows]) - pred[rows]
+    return found
+
+
+def _corrections(
+    pred: Array,  # (n,)
+    which: NDArray[np.int64],  # (n,)
+    channel: str,
+) -> tuple[Array, list[tuple[NDArray[np.bool_], str]]]:  # (n,)
+    """(The median of a bin's predictions)/(each), 1 for who has none; and who is left out, why."""
+    outside, below = which < 0, (which >= 0) & ~(pred > 0.0)
+    ratio, steep = np.ones(len(pred)), np.zeros(len(pred), dtype=bool)
+    for b in np.unique(which[~outside & ~below]):
+        rows = np.flatnonzero((which == b) & ~below)
+        each = np.median(pred[rows]) / pred[rows]
+        steep[rows] = (each > STEEPEST) | (each < 1.0 / STEEPEST)
+        rows = rows[~steep[rows]]
+        if len(rows):
+            ratio[rows] = np.median(pred[rows]) / pred[rows]
+    out = [
+        (below, "their prediction for η = 0 is not above 0"),
+        (steep, f"their prediction for η = 0 and the median of their bin differ by more than {STEEPEST:g} times"),
+        (outside, "they lie outside the bins"),
+    ]
+    if (below | steep | outside).all():
+        raise ValueError(
+            f"predictive_check: no prediction of {channel} within the bins is above 0 and near the others of its bin, and "
+            "what is corrected is divided by it; write corrected=False"
+        )
+    return ratio, out
 
 
 def _place(channel: str | int, channels: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """How much had come by every time: the least and the most of the training, and who leaves what lies between."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ Array = NDArray[np.float64]
 
 MORE = 1.5  # times the most, or less than the least divided by it: what counts as another rate
 FEWEST = 2.0  # a count that differs by one is no other rate
+
+Left = tuple[float, float, float]  # when somebody was beyond, how much they had had by then, and the limit
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,8 @@ class Envelope:
 
     def most_by(self, time: float) -> float:
         """The most by a time; after the longest record in proportion to the time."""
-        grid = np.array(self.times)
-        slack = 1e-7 * max(1.0, abs(time))
-        k = int(np.searchsorted(grid, time - slack))
+        grid = self.times
+        k = bisect_left(grid, time - 1e-7 * max(1.0, abs(time)))
         if k < len(grid):
             return self.most[k]
         span = grid[-1] - grid[0]
@@ -66,20 +68,30 @@ class Envelope:
 
     def least_by(self, time: float) -> float:
         """The least by a time; after the longest record what it was at its end."""
-        k = int(np.searchsorted(np.array(self.times), time - 1e-7 * max(1.0, abs(time)), side="right")) - 1
+        k = bisect_right(self.times, time - 1e-7 * max(1.0, abs(time))) - 1
         return self.least[k] if k >= 0 else 0.0
 
-    def left(self, events: Events) -> tuple[float, float, float] | None:
+    def left(self, events: Events) -> Left | None:
         """When somebody is first beyond it, how much they have had by then, and the limit; None for who is within."""
-        apart = FEWEST if self.counted else 0.0
         for time in np.unique(events.times[events.times <= events.end]).tolist():
-            had, most = float(events.until(np.array([time]))[0]), self.most_by(time)
-            if had > MORE * most * (1.0 + 1e-9) and had - most >= apart:
-                return time, had, most
-        had, least = float(events.until(np.array([events.end]))[0]), self.least_by(events.end)
-        if had < least / MORE * (1.0 - 1e-9) and least - had >= apart:
-            return events.end, had, least
-        return None
+            over = self.over(time, float(events.until(np.array([time]))[0]))
+            if over is not None:
+                return over
+        return self.under(events.end, float(events.until(np.array([events.end]))[0]))
+
+    def over(self, time: float, had: float) -> Left | None:
+        """The same of who has had so much by a time, where that is too much."""
+        most = self.most_by(time)
+        return (time, had, most) if had > MORE * most * (1.0 + 1e-9) and had - most >= self._apart else None
+
+    def under(self, time: float, had: float) -> Left | None:
+        """The same where it is too little."""
+        least = self.least_by(time)
+        return (time, had, least) if had < least / MORE * (1.0 - 1e-9) and least - had >= self._apart else None
+
+    @property
+    def _apart(self) -> float:
+        return FEWEST if self.counted else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

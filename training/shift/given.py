@@ -9,9 +9,22 @@ from numpy.typing import NDArray
 from hybrid import Schedule, Signal
 from hybrid.schedules.dose import as_float
 from training.people import Cohort
-from training.shift.envelope import Events
+from training.shift.envelope import Envelope, Events, Left
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Beforehand:
+    """One person as they stand before their outcomes, beside the envelopes of a training.
+
+    `covariates` by name · `came`, by the key of an envelope the sum of what came and where it left, None within it · `levels`, by
+    input its mean in time, lowest and highest value.
+    """
+
+    covariates: Mapping[str, float]
+    came: Mapping[str, tuple[float, Left | None]]
+    levels: Mapping[str, tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,20 @@ class Given:
             {name: _level(signal, schedule.start, float(end)) for name, signal in schedule.inputs.items()}
             for schedule, end in zip(self.schedules, self.ends, strict=True)
         ]
+
+
+    def beside(self, envelopes: Mapping[str, Envelope]) -> list[Beforehand]:
+        """Everyone beside these envelopes; who had none of what the training had is followed all the same, but for sampling."""
+        found = []
+        for i, (row, levels) in enumerate(zip(self.rows(), self.levels(), strict=True)):
+            nothing = Events(np.zeros(0), np.zeros(0), float(self.ends[i]))
+            lacking = {key: nothing for key in envelopes if key.split(" ")[0] in ("doses", "amount") and key not in row}
+            came = {
+                key: (float(one.sizes.sum()), envelopes[key].left(one) if key in envelopes else None)
+                for key, one in (row | lacking).items()
+            }
+            found.append(Beforehand({name: float(v[i]) for name, v in self.covariates.items()}, came, levels))
+        return found
 
 
 def _doses(schedule: Schedule, end: float) -> dict[str, Events]:

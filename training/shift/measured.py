@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import gamma
+from scipy.special import gammainccinv
 
 from hybrid import ShiftReason
 
 Array = NDArray[np.float64]
+
+FEWEST_SIMULATED = 200  # people of whom the moments of a distance are taken
 
 
 @dataclass(frozen=True)
 class Measured:
     """What the model makes of N people, each (N,), None where nobody asked: of their measurements the part `own` that moved
     parameters explain and its degrees of `freedom`, the `rest` and what is `left` for it (`seen.distances`); their coordinates
-    `mode` (N, d), the mean over members; the members' `disagreement`.
+    `mode` (N, d), the mean over members; the members' `disagreement` along all times, and how far they are `apart` at one.
     """
 
     own: Array | None = None
@@ -27,14 +29,16 @@ class Measured:
     left: Array | None = None
     mode: Array | None = None
     disagreement: Array | None = None
+    apart: Array | None = None
 
 
 @dataclass(frozen=True)
 class Spread:
     """How squared distances q of the training's own `people` were spread: χ² where the model is true.
 
-    With n degrees of freedom z = (q − n)/√(2n) has mean 0 and variance 1 then; `bias` ≥ 0 and `spread` ≥ 1 are what they had, and
-    never say that a new person is closer than χ² has it: the model was fitted on these. No `people`: nothing is known.
+    With n degrees of freedom z = (q − n)/√(2n) has mean 0 and variance 1 then, where means are linear; `bias` and `spread` are
+    what they had, and never say that a new person is closer than the model has it: it was fitted on these. What the model has is
+    0 and 1, or what z is among people who are `simulated` from it. No `people`: nothing is known.
     Law: E q = n + bias √(2n), Var q = 2n spread², by a gamma law, which is χ²_n for 0 and 1.
     """
 
@@ -44,26 +48,30 @@ class Spread:
 
     def __post_init__(self) -> None:
         whole = isinstance(self.people, int) and not isinstance(self.people, bool)
-        if not whole or self.people < 0 or not 0.0 <= self.bias < 1e9 or not 1.0 <= self.spread < 1e9:
-            raise ValueError(f"a spread is of people, with a bias of 0 or more and a spread of 1 or more, and is {self!r:.200}")
+        if not whole or self.people < 0 or not -0.5 <= self.bias < 1e9 or not 0.5 <= self.spread < 1e9:
+            raise ValueError(f"a spread is of people, with a bias and a spread of -0.5 and 0.5 or more, and is {self!r:.200}")
 
     @staticmethod
     def of(
         squares: Array,  # (N,)
         freedom: Array,  # (N,)
+        simulated: tuple[Array, Array] | None = None,  # (S,) each
     ) -> "Spread":
-        """Of the training's people."""
-        there = np.isfinite(squares) & (freedom > 0)
-        if not there.any():
+        """Of the training's people, beside the same of others who were simulated from the model."""
+        z = _standardised(squares, freedom)
+        if not len(z):
             return Spread()
-        z = (squares[there] - freedom[there]) / np.sqrt(2.0 * freedom[there])
-        spread = float(z.std(ddof=1)) if len(z) > 1 else 1.0
-        return Spread(int(there.sum()), *(float(f"{v:.6g}") for v in (max(float(z.mean()), 0.0), max(spread, 1.0))))
+        drawn = np.zeros(0) if simulated is None else _standardised(*simulated)
+        known = len(drawn) >= FEWEST_SIMULATED  # of fewer the moments say less than χ² does
+        bias, spread = (float(drawn.mean()), float(drawn.std(ddof=1))) if known else (0.0, 1.0)
+        bias, spread = min(max(bias, -0.5), 1e6), min(max(spread, 0.5), 1e6)
+        more = float(z.std(ddof=1)) if len(z) > 1 else spread
+        return Spread(len(z), *(float(f"{v:.6g}") for v in (max(float(z.mean()), bias), max(more, spread))))
 
     def limit(self, freedom: float, share: float) -> float:
         """What q of so many degrees of freedom passes with this probability."""
         mean, variance = freedom + self.bias * math.sqrt(2.0 * freedom), 2.0 * freedom * self.spread**2
-        return float(gamma.isf(share, mean**2 / variance, scale=variance / mean))
+        return float(gammainccinv(mean**2 / variance, share)) * variance / mean
 
     def beyond(self, value: float, freedom: float, share: float) -> float | None:
         """The limit, where a value passes it."""
@@ -80,6 +88,12 @@ class Spread:
     def from_dict(data: Mapping[str, Any]) -> "Spread":
         """The inverse of `to_dict`."""
         return Spread(data["people"], float(data["bias"]), float(data["spread"]))
+
+
+def _standardised(squares: Array, freedom: Array) -> Array:
+    there = np.isfinite(squares) & (freedom > 0)
+    found: Array = (squares[there] - freedom[there]) / np.sqrt(2.0 * freedom[there])
+    return found
 
 
 def kinetic_reasons(

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from hybrid import HybridModel, Shift, ShiftReason, Solver
 from hybrid.solve.solver import require_solver
-from physics.arguments import as_written, quote, require_kind, require_number, require_same_people
+from physics.arguments import as_written, quote, require_kind, require_names, require_number, require_same_people
 from physics.glance import Summary, glance
 from training.people import Cohort, Personal
 from training.people.cohort import in_float64
-from training.shift.envelope import MORE, Envelope
-from training.shift.given import Given
+from training.shift.envelope import MORE, Envelope, Left
+from training.shift.given import Beforehand, Given
 from training.shift.limits import box_of, upper_limit
 from training.shift.measured import Measured, Spread, kinetic_reasons
-from training.shift.seen import disagreement, distances
+from training.shift.seen import apart, distances, largest, typically
 
 Array = NDArray[np.float64]
 
@@ -55,7 +55,8 @@ class Reference:
     `categories`, the values that a covariate had · `envelopes`, what had come by when · `levels`, by input the lowest and
     highest of the people's means in time, and of all its values · `own` and `rest`, how the distances of the training's own
     measurements were spread, by other parameters and by none · `disagreement`, the 99th percentile of the members', None where
-    they have nothing to disagree about · `units`. Law: nobody of the training is beyond an envelope or a level.
+    they have nothing to disagree about · `units` · `apart`, the same of their largest disagreement at any one time.
+    Law: nobody of the training is beyond an envelope or a level.
     """
 
     people: int
@@ -69,6 +70,7 @@ class Reference:
     rest: Spread
     disagreement: float | None
     units: Mapping[str, str] = field(default_factory=dict)
+    apart: float | None = None
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -84,8 +86,9 @@ class Reference:
                     raise ValueError(f"Reference: {name} {seen}; write Reference.of(model, cohort, personal)")
         for name in ("own", "rest"):
             require_kind(getattr(self, name), Spread, f"Reference: {name}", "Reference.of(model, cohort, personal)")
-        if self.disagreement is not None:
-            require_number(self.disagreement, "Reference: disagreement", least=0.0)
+        for name in ("disagreement", "apart"):
+            if getattr(self, name) is not None:
+                require_number(getattr(self, name), f"Reference: {name}", least=0.0)
 
     @staticmethod
     def of(
@@ -94,10 +97,14 @@ class Reference:
         personal: Personal | None = None,
         *,
         solver: Solver | None = None,
+        simulated: tuple[Cohort, Personal] | None = None,
     ) -> "Reference":
         """The summary of a training.
 
-        Arguments: its `model`, its people, and what `personalise` found of them (None: measurements are not compared).
+        Arguments: its `model`, its people, and what `personalise` found of them (None: measurements are not compared);
+        `simulated`, people drawn from the model, measured as those of the training are, and what `personalise` found of them
+        (`training.shift.simulated`): with them the limits of measurements are those of the model itself, and not of its
+        linearisation, whose tails are longer or shorter where curves bend.
 
         Better than the people whom the model was fitted on are others of the same law, where there are any: their measurements
         are as far off as those of a new person will be.
@@ -107,6 +114,8 @@ class Reference:
         require_kind(cohort, Cohort, "Reference.of: cohort", "Cohort.of(records, model)")
         require_kind(personal, (Personal, type(None)), "Reference.of: personal", "personalise(model, cohort)")
         require_solver(solver, "Reference.of")
+        if simulated is not None and (not isinstance(simulated, tuple) or len(simulated) != 2):
+            raise ValueError(f"Reference.of: simulated is a cohort and its Personal, and is {quote(simulated)}; simulated(…)")
         if not cohort.ids:
             raise ValueError("Reference.of: cohort has nobody, and a training has somebody; write Cohort.of(records, model)")
         if personal is not None:
@@ -125,13 +134,13 @@ class Reference:
             for name, (mean, low, high) in row.items():
                 a, b, c, d = levels.get(name, (mean, mean, low, high))
                 levels[name] = (min(a, mean), max(b, mean), min(c, low), max(d, high))
-        spread = disagreement(model, cohort.conditions, cohort.real, solver)
-        found = None if spread is None else spread.numpy()
-        found = None if found is None else found[np.isfinite(found) & (found > 0.0)]
+        spread = apart(model, cohort.conditions, cohort.real, solver)
         own, rest = Spread(), Spread()
         if personal is not None:
             far, freedom, more, left = (v.numpy() for v in distances(model, cohort, personal, solver))
-            own, rest = Spread.of(far, freedom), Spread.of(more, left)
+            drawn = None if simulated is None else [v.numpy() for v in distances(model, *simulated, solver)]
+            own = Spread.of(far, freedom, None if drawn is None else (drawn[0], drawn[1]))
+            rest = Spread.of(more, left, None if drawn is None else (drawn[2], drawn[3]))
         return Reference(
             len(cohort.ids),
             {name: (_short(low), _short(high)) for name, (low, high) in box.items()},
@@ -142,45 +151,53 @@ class Reference:
             {name: tuple(map(_short, row)) for name, row in levels.items()},  # type: ignore[misc]
             own,
             rest,
-            None if found is None or not len(found) else _short(upper_limit(found, _QUANTILE)),
+            None if spread is None else _passed_by_few(typically(spread).numpy()),
             {**_units(model), **{n: u for n, u in cohort.records[0].units.items() if n in given.covariates}},
+            None if spread is None else _passed_by_few(largest(spread).numpy()),
         )
 
     def judge(self, given: Given, measured: Measured, names: tuple[str, ...] = ()) -> tuple[Shift, ...]:
         """People held beside the training: `given`, what is known of them beforehand, and what the model makes of them."""
         require_kind(given, Given, "Reference.judge: given", "Given.of(known, asked)")
         require_kind(measured, Measured, "Reference.judge: measured", "Measured.of(…)")
-        rows, levels, found = given.rows(), given.levels(), []
+        people = given.beside(self.envelopes)
+        return tuple(self.look(person, measured, i, names) for i, person in enumerate(people))
+
+    def look(self, person: Beforehand, measured: Measured, i: int = 0, names: tuple[str, ...] = ()) -> Shift:
+        """One person held beside the training, `measured` being of several of whom they are the i-th."""
+        require_kind(person, Beforehand, "Reference.look: person", "Given.of(known, asked).beside(reference.envelopes)[0]")
+        require_kind(measured, Measured, "Reference.look: measured", "Measured()")
+        require_number(i, "Reference.look: i, which of them,", least=0.0, whole=True)
+        require_names(names, "Reference.look: names", "coordinates(model)")
+        looked, reasons, unknown = list[str](), list[ShiftReason](), list[str]()
         # without covariates their share is left to what is measured
         more = 1.0 if self.covariates else 1.0 + _COVARIATES / (_OWN + _REST)
-        for i, _ in enumerate(given.ids):
-            looked, reasons, unknown = list[str](), list[ShiftReason](), list[str]()
-            values = {name: float(column[i]) for name, column in given.covariates.items()}
-            if values and (self.covariates or self.categories or self.beside):
-                looked.append("covariates")
-                reasons += self._covariates(values)
-            lacking = [name for name in (*self.covariates, *self.beside, *self.categories) if name not in values]
-            unknown += [f"{', '.join(lacking)} is not known"] if lacking else []
-            if "sampling" in rows[i] and "sampling" in self.envelopes:
-                looked.append("sampling")
-            looked.append("given")
-            reasons += self._events(rows[i])
-            reasons += self._levels(levels[i])
-            if measured.own is not None and self.own.people + self.rest.people and np.isfinite(measured.own[i]):
-                looked.append("kinetics")
-                reasons += kinetic_reasons(self.own, self.rest, measured, i, (_OWN * more, _REST * more), names)
-            spread = None if measured.disagreement is None else float(measured.disagreement[i])
-            if spread is not None and self.disagreement is not None and math.isfinite(spread):
-                looked.append("disagreement")
-                if spread > MORE * self.disagreement * (1.0 + 1e-6):
-                    said = (
-                        f"the members disagree about somebody like this by {spread:.3g} of the noise's standard deviation, and "
-                        f"about "
-                        f"99 % of the training's people by no more than {self.disagreement:.3g}"
-                    )
-                    reasons.append(ShiftReason("disagreement", said, "", spread, self.disagreement))
-            found.append(Shift(tuple(reasons), tuple(looked), "; ".join(unknown)))
-        return tuple(found)
+        values = person.covariates
+        if values and (self.covariates or self.categories or self.beside):
+            looked.append("covariates")
+            reasons += self._covariates(values)
+        lacking = [name for name in (*self.covariates, *self.beside, *self.categories) if name not in values]
+        unknown += [f"{', '.join(lacking)} is not known"] if lacking else []
+        if "sampling" in person.came and "sampling" in self.envelopes:
+            looked.append("sampling")
+        looked.append("given")
+        reasons += self._events(person.came)
+        reasons += self._levels(person.levels)
+        if measured.own is not None and self.own.people + self.rest.people and np.isfinite(measured.own[i]):
+            looked.append("kinetics")
+            reasons += kinetic_reasons(self.own, self.rest, measured, i, (_OWN * more, _REST * more), names)
+        for found, limit, when in ((measured.disagreement, self.disagreement, ""), (measured.apart, self.apart, " at one time")):
+            spread = None if found is None else float(found[i])
+            if spread is None or limit is None or not math.isfinite(spread):
+                continue
+            looked.append("disagreement")
+            if spread > MORE * limit * (1.0 + 1e-6):
+                said = (
+                    f"the members disagree about somebody like this{when} by {spread:.3g} of the noise's standard deviation, and "
+                    f"about 99 % of the training's people by no more than {limit:.3g}"
+                )
+                reasons.append(ShiftReason("disagreement", said, "", spread, limit))
+        return Shift(tuple(reasons), tuple(looked), "; ".join(unknown))
 
     def _covariates(self, values: Mapping[str, float]) -> list[ShiftReason]:
         found = []
@@ -208,19 +225,18 @@ class Reference:
                 found.append(ShiftReason("covariates", said, name, value, near))
         return found
 
-    def _events(self, row: Mapping[str, Any]) -> list[ShiftReason]:
+    def _events(self, came: Mapping[str, tuple[float, Left | None]]) -> list[ShiftReason]:
         found, said = [], set[str]()
-        for key, events in row.items():
+        for key, (total, left) in came.items():
             what, _, name = key.partition(" ")
-            envelope, counted = self.envelopes.get(key), what in ("sampling", "doses", "points")
-            if envelope is None:
-                if what == "sampling" or not events.sizes.sum() or name in said:
+            counted = what in ("sampling", "doses", "points")
+            if key not in self.envelopes:
+                if what == "sampling" or not total or name in said:
                     continue
                 said.add(name)
                 sentence = f"{'an input' if what == 'points' else 'a dose into'} {name}, which nobody in training had"
-                found.append(ShiftReason("given", sentence, name, float(events.sizes.sum()), 0.0))
+                found.append(ShiftReason("given", sentence, name, total, 0.0))
                 continue
-            left = envelope.left(events)
             if left is None or (name and name in said):  # twice the amount because of twice the doses is said once
                 continue
             time, had, limit = left
@@ -287,13 +303,14 @@ class Reference:
             "rest": self.rest.to_dict(),
             "disagreement": self.disagreement,
             "units": dict(self.units),
+            "apart": self.apart,
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Reference":
         """The inverse of `to_dict`. Errors: `ValueError` for what it does not write."""
         with as_written(data, "Reference"):
-            most = data["disagreement"]
+            most, largest_of = data["disagreement"], data.get("apart")  # a summary of before has no largest one
             return Reference(
                 data["people"],
                 {str(k): (float(low), float(high)) for k, (low, high) in data["covariates"].items()},
@@ -306,7 +323,13 @@ class Reference:
                 Spread.from_dict(data["rest"]),
                 None if most is None else float(most),
                 {str(k): str(u) for k, u in data["units"].items()},
+                None if largest_of is None else float(largest_of),
             )
+
+
+def _passed_by_few(spread: Array) -> float | None:
+    found = spread[np.isfinite(spread) & (spread > 0.0)]
+    return _short(upper_limit(found, _QUANTILE)) if len(found) else None
 
 
 def _categorical(values: Array) -> bool:

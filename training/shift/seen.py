@@ -32,12 +32,9 @@ def distances(
         run = rollout(model, known.conditions, mode, predicting(solver, model.dtype), on_failure="return")
         z = torch.where(known.mask, (known.y - run.mean) / run.variance.sqrt(), 0.0)  # (M, N, T, p)
         whole = z.square().sum((-1, -2)) + mode.square().sum(-1)  # (M, N)
-        share, ways = torch.linalg.eigh(torch.eye(mode.shape[-1]).to(mode) - covariance)  # (M, N, d)
-        seen = share > LEAST
-        along = (ways.mT @ mode[..., None])[..., 0]
-        moved = torch.where(seen, along.square() / share.clamp_min(LEAST), 0.0).sum(-1)  # (M, N)
+        moved, ways = explained(mode, covariance)  # (M, N)
     count = known.mask.sum((-1, -2)).double()
-    rank = torch.minimum(seen.sum(-1).double().mean(0), count)
+    rank = torch.minimum(ways.mean(0), count)
     moved, whole = moved.mean(0), whole.mean(0)
     lost = count == 0
     lost[list(personal.failed)] = True
@@ -46,17 +43,45 @@ def distances(
     return own, freedom, rest, left
 
 
+def explained(
+    mode: Tensor,  # (..., d)
+    covariance: Tensor,  # (..., d, d)
+) -> tuple[Tensor, Tensor]:  # (...) each
+    """T = η̂ᵀ(I − C)⁻¹η̂ over the directions of η that the measurements see, and their number.
+
+    Law: for linear means and normal noise η̂ ~ N(0, I − C), so that T is χ² with as many degrees of freedom.
+    """
+    share, ways = torch.linalg.eigh(torch.eye(mode.shape[-1]).to(mode) - covariance)  # (..., d)
+    seen = share > LEAST
+    along = (ways.mT @ mode[..., None])[..., 0]
+    return torch.where(seen, along.square() / share.clamp_min(LEAST), 0.0).sum(-1), seen.sum(-1).double()
+
+
 def disagreement(
     model: HybridModel,
     conditions: object,
     real: Tensor,  # (N, T)
     solver: Solver | None = None,
 ) -> Tensor | None:  # (N,)
-    """How far members disagree about each person before anything was measured of them, in units of the noise.
+    """How far members disagree about each person before anything was measured of them, in units of the noise: `typically`.
 
-    Equation: √(mean over times and channels of var_m μ_m(η = 0) / mean over these, and members, of v): of the typical person with
-    these covariates under this schedule, so that it does not depend on how much was measured. None for one member.
+    Of the typical person with these covariates under this schedule, so that it does not depend on how much was measured. None for
+    one member.
     """
+    found = apart(model, conditions, real, solver)
+    return None if found is None else typically(found)
+
+
+Apart = tuple[Tensor, Tensor]  # (N, T) each: the variance between members, and of the noise; 0 and 0 where no time is
+
+
+def apart(
+    model: HybridModel,
+    conditions: object,
+    real: Tensor,  # (N, T)
+    solver: Solver | None = None,
+) -> Apart | None:
+    """Of the typical person, η = 0, at each time var_m μ_m and the mean over members of v, summed over channels."""
     if model.members == 1:
         return None
     N = real.shape[0]
@@ -64,9 +89,19 @@ def disagreement(
     with torch.no_grad():
         run = rollout(model, conditions, eta, predicting(solver, model.dtype), on_failure="return")  # type: ignore[arg-type]
         there = real.to(run.mean.device)[..., None]
-        between = torch.where(there, run.mean.var(0, correction=0), 0.0).sum((-1, -2))
-        noise = torch.where(there, run.variance.mean(0), 0.0).sum((-1, -2))
-    return (between / noise).sqrt().double().cpu()
+        between = torch.where(there, run.mean.var(0, correction=0), 0.0).sum(-1)
+        noise = torch.where(there, run.variance.mean(0), 0.0).sum(-1)
+    return between.double().cpu(), noise.double().cpu()
+
+
+def typically(found: Apart) -> Tensor:  # (N,)
+    """√(mean over times and channels of var_m μ_m / mean over these, and members, of v)."""
+    return (found[0].sum(-1) / found[1].sum(-1)).sqrt()
+
+
+def largest(found: Apart) -> Tensor:  # (N,)
+    """The largest of √(Σ var_m μ_m / Σ v) at any one time, sums over channels."""
+    return torch.where(found[1] > 0.0, found[0] / found[1], 0.0).amax(-1).sqrt()
 
 
 def coordinates(model: HybridModel) -> tuple[str, ...]:

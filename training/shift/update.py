@@ -13,6 +13,7 @@ from hybrid import Prediction
 from physics.arguments import as_written, require_generator, require_kind, require_number
 from physics.glance import glance
 from training.trust.outcome import Outcome, require_outcome
+from training.trust.recalibration.adaptive import AdaptiveConformal
 from training.trust.recalibration.conformal import SplitConformal, people_needed
 from training.trust.recalibration.cross_scaling import CrossScaling
 from training.trust.recalibration.scaling import Scaling
@@ -31,7 +32,11 @@ class Update:
     scaled by those, the mean over random choices of them, and the standard error that so few others leave · `needed`, the
     smallest number of the curve from which on that share is within 0.05 of the level, or two such errors, None where no number
     does · `scaling` and `conformal`, fitted on all of them, for the next people of this cohort · `conformal_needed`, below how
-    many people no interval of this level is finite.
+    many people no interval of this level is finite · `adaptive`, fitted on all of them, whose intervals follow the next people
+    online (Gibbs & Candès 2021); `adaptive_after`, which share they cover with residuals of the others, α handed on from
+    measurement to measurement and from person to person; `adaptive_curve` and `adaptive_needed`, the same of so many people's
+    residuals.
+    Law: over T measurements of a channel `adaptive` misses its level by no more than `adaptive.bound(T)`, whatever the cohort.
     """
 
     level: float
@@ -43,6 +48,10 @@ class Update:
     scaling: Scaling
     conformal: SplitConformal
     conformal_needed: int
+    adaptive: AdaptiveConformal
+    adaptive_after: float
+    adaptive_curve: tuple[tuple[int, float, float], ...]
+    adaptive_needed: int | None
 
     __repr__, _repr_html_ = glance()
 
@@ -51,6 +60,7 @@ class Update:
         require_number(self.people, "Update: people, how many,", least=1.0, whole=True)
         require_kind(self.scaling, Scaling, "Update: scaling", "update(outcome, generator=generator)")
         require_kind(self.conformal, SplitConformal, "Update: conformal", "update(outcome, generator=generator)")
+        require_kind(self.adaptive, AdaptiveConformal, "Update: adaptive", "update(outcome, generator=generator)")
 
     def sentences(self) -> list[str]:
         """What was found, and how many people it takes."""
@@ -76,15 +86,25 @@ class Update:
             f"{'are enough' if more else 'are too few'}: it is of the next person of this cohort, and not of one "
             f"more measurement."
         )
+        near = (
+            f"takes the residuals of about {self.adaptive_needed} of them"
+            if self.adaptive_needed is not None
+            else f"takes the residuals of more than {self.adaptive_curve[-1][0]} of them"
+        )
+        found.append(
+            f"An interval that follows people online (adaptive conformal) {near} for the others to be covered so, and covers "
+            f"{100 * self.adaptive_after:.0f} % with those of the others of this table; whoever they are, it comes back to "
+            f"{name} in the long run."
+        )
         return found
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
             **{name: getattr(self, name) for name in ("level", "people", "before", "after", "needed", "conformal_needed")},
-            "curve": [list(row) for row in self.curve],
-            "scaling": self.scaling.to_dict(),
-            "conformal": self.conformal.to_dict(),
+            **{name: getattr(self, name) for name in ("adaptive_after", "adaptive_needed")},
+            **{name: [list(row) for row in getattr(self, name)] for name in ("curve", "adaptive_curve")},
+            **{name: getattr(self, name).to_dict() for name in ("scaling", "conformal", "adaptive")},
             "sentences": self.sentences(),
         }
 
@@ -102,6 +122,10 @@ class Update:
                 Scaling.from_dict(data["scaling"]),
                 SplitConformal.from_dict(data["conformal"]),
                 data["conformal_needed"],
+                AdaptiveConformal.from_dict(data["adaptive"]),
+                float(data["adaptive_after"]),
+                tuple((int(n), float(share), float(error)) for n, share, error in data["adaptive_curve"]),
+                data["adaptive_needed"],
             )
 
 
@@ -136,23 +160,31 @@ def update(
     after = _covered(outcome.prediction, outcome, level, crossed)
     own = _by_person(crossed.apply(outcome.prediction, outcome.people), outcome, level)
     error = float(own.std(ddof=1))  # of one person's share; people, and not their measurements, are independent
-    curve = [
-        (n, _of_some(outcome, names, n, level, int(repeats), generator), error / math.sqrt(len(names) - n))
-        for n in _sizes(len(names))
-    ]
-    near = [abs(share - level) <= max(NEAR, 2.0 * sd) + 1e-9 for _, share, sd in curve]
-    needed = next((curve[k][0] for k in range(len(curve)) if all(near[k:])), None)
+    curves: list[list[tuple[int, float, float]]] = [[], []]
+    for n in _sizes(len(names)):
+        shares = _of_some(outcome, names, n, level, int(repeats), generator)
+        for curve, share in zip(curves, shares or (), strict=shares is not None):
+            curve.append((n, share, error / math.sqrt(len(names) - n)))
     return Update(
         float(level),
         len(names),
         _covered(outcome.prediction, outcome, level, None),
         after,
-        tuple(curve),
-        needed,
+        tuple(curves[0]),
+        _needed(curves[0], level),
         Scaling.fit(outcome),
         SplitConformal.fit(outcome, horizons=None),
         people_needed(float(level)),
+        AdaptiveConformal.fit(outcome, target=1.0 - float(level)),
+        _crossed(outcome, names, level, generator),
+        tuple(curves[1]),
+        _needed(curves[1], level),
     )
+
+
+def _needed(curve: Sequence[tuple[int, float, float]], level: float) -> int | None:
+    near = [abs(share - level) <= max(NEAR, 2.0 * sd) + 1e-9 for _, share, sd in curve]
+    return next((curve[k][0] for k in range(len(curve)) if all(near[k:])), None)
 
 
 def _sizes(people: int) -> list[int]:
@@ -166,15 +198,51 @@ def _sizes(people: int) -> list[int]:
 
 def _of_some(
     outcome: Outcome, names: Sequence[str], n: int, level: float, repeats: int, generator: torch.Generator
-) -> float:
-    shares = []
+) -> tuple[float, float] | None:
+    """The shares of the others that n people's factors, and n people's residuals, cover; None where no choice of them has every
+    channel.
+    """
+    scaled, followed = [], []
     for _ in range(repeats):
         teachers = {names[k] for k in torch.randperm(len(names), generator=generator)[:n].tolist()}
         own = torch.tensor([name in teachers for name in outcome.people])
-        scaling = Scaling.fit(outcome.rows(own))
-        others = outcome.rows(~own)
-        shares.append(_covered(others.prediction, others, level, scaling))
-    return float(np.mean(shares))
+        taught, others = outcome.rows(own), outcome.rows(~own)
+        if not _teaches(taught):
+            continue
+        scaled.append(_covered(others.prediction, others, level, Scaling.fit(taught)))
+        followed.append(_share(_followed(taught, others, level)))
+    return (float(np.mean(scaled)), float(np.mean(followed))) if scaled else None
+
+
+def _teaches(outcome: Outcome) -> bool:
+    """Was every channel observed?"""
+    return bool(np.isfinite(outcome.values).any((0, 1)).all())
+
+
+def _crossed(outcome: Outcome, names: Sequence[str], level: float, generator: torch.Generator) -> float:
+    """The share of everyone that the residuals of the other four fifths cover."""
+    order = torch.randperm(len(names), generator=generator).tolist()
+    fold = {names[k]: place % min(5, len(names)) for place, k in enumerate(order)}
+    missed = []
+    for f in sorted(set(fold.values())):
+        out = torch.tensor([fold[name] == f for name in outcome.people])
+        if _teaches(outcome.rows(~out)):
+            missed.append(_followed(outcome.rows(~out), outcome.rows(out), level))
+    return _share(np.concatenate(missed or [np.zeros(0)]))
+
+
+def _followed(teachers: Outcome, others: Outcome, level: float) -> NDArray[np.float64]:
+    """1 where an interval that follows people one after another misses, 0 where it does not."""
+    rule, alpha, missed = AdaptiveConformal.fit(teachers, target=1.0 - level), None, []
+    for row in range(others.values.shape[0]):
+        found = rule.follow(others.rows(torch.tensor([row])), alpha=alpha)
+        alpha = found.alpha
+        missed.append(found.missed[np.isfinite(found.missed)])
+    return np.concatenate(missed)
+
+
+def _share(missed: NDArray[np.float64]) -> float:
+    return float(1.0 - missed.mean()) if len(missed) else math.nan
 
 
 def _by_person(stated: Prediction, outcome: Outcome, level: float) -> NDArray[np.float64]:

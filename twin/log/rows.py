@@ -76,9 +76,9 @@ def stamped_beside(database: Database, event: Event, since: int) -> list[Timed]:
     return [Timed(time, Event(*row)) for time, *row in rows]
 
 
-def timeline_of(database: Database, patient: str, after: Key | None) -> list[Timed]:
-    """What counts of this patient, behind what is folded and behind `after`, in canonical order."""
-    folded = folded_to(database, patient)
+def timeline_of(database: Database, patient: str, after: Key | None, *, whole: bool = False) -> list[Timed]:
+    """What counts of this patient, behind what is folded, unless it is the `whole`, and behind `after`, in canonical order."""
+    folded = None if whole else folded_to(database, patient)
     if after is not None:
         columns_of(after)
     begin = max(_BEGINNING if after is None else after, _BEGINNING if folded is None else folded)

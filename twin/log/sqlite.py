@@ -115,6 +115,12 @@ class SqliteLog:
         with self._database.reading():
             return timeline_of(self._database, patient, after)
 
+    def history(self, patient: str) -> list[Timed]:
+        """What counts of this patient, what is folded too, in canonical order."""
+        _require_patient(patient)
+        with self._database.reading():
+            return timeline_of(self._database, patient, None, whole=True)
+
     def timelines(self, patients: Sequence[str], after: Sequence[Key | None] | None = None) -> list[list[Timed]]:
         """`timeline` of each of the patients, as they are at one time."""
         patients = require_names(patients, "SqliteLog.timelines: patients", '["P1"]')

@@ -190,3 +190,31 @@ def test_of_correlated_effects_eta_is_each_parameters_own() -> None:
     # the box bends ln θ near its ends alone, which are far from these people
     np.testing.assert_allclose(found.eta * np.array([0.4, 0.2, 0.3]), theta - typical, atol=0.02)
     assert not np.allclose(found.eta, personal.mode[0].numpy(), atol=0.05)
+
+
+def test_a_prediction_near_zero_is_left_out_and_bins_stay() -> None:
+    """A correction by more than a hundred shows noise alone; the bins are those of the check that is not corrected."""
+    drawn = simulated_cohorts(oral(), measured_by(oral(), 12, 4, times=(1.0, 4.0, 10.0)), 40, torch.Generator().manual_seed(1))
+    population = drawn.population.clone()
+    population[0, 0], population[1, 0], population[2, 1] = 1e-6, -1.0, 0.0
+    near = replace(drawn, population=population)
+    plain, found = predictive_check(near), predictive_check(near, corrected=True)
+    np.testing.assert_array_equal(found.edges, plain.edges)
+    np.testing.assert_array_equal(plain.count - found.count, [2, 1, 0])
+    assert found.left_out == 3
+    assert "not above 0" in found.why
+    assert "more than 100 times" in found.why
+    assert np.abs(found.values).max() < 100.0 * np.abs(plain.values).max()
+    without = predictive_check(drawn.people(torch.arange(3, 12)), corrected=True)
+    assert without.left_out == 0
+
+
+def test_of_logarithms_a_correction_is_added() -> None:
+    """y + median(PRED) − PRED (Bergstrand et al. 2011, equation 2), by the definition; a PRED below 0 has its place."""
+    drawn = simulated_cohorts(oral(), measured_by(oral(), 6, 4, times=(1.0, 4.0)), 40, torch.Generator().manual_seed(1))
+    logs = replace(drawn, population=drawn.population - 3.0, about=replace(drawn.about, logarithms=True))
+    found = predictive_check(logs, corrected=True)
+    pred, y = logs.population[..., 0].numpy(), logs.y[..., 0].numpy()
+    want = (y + np.median(pred, 0) - pred).T.ravel()
+    np.testing.assert_allclose(np.sort(found.values), np.sort(want), rtol=1e-12)
+    assert found.left_out == 0

@@ -193,7 +193,7 @@ def test_channels_are_put_in_the_order_of_the_model() -> None:
     np.testing.assert_array_equal(found.values, [[1000.0, 3.0], [2.0, np.nan]])
     assert found.channels == ("gut", "plasma")
     with pytest.raises(ValueError, match="name the channels alike"):
-        converted(replace(one, channels=("plasma", "stomach")), model)
+        converted(replace(one, channels=("plasma", "stomach"), units={}), model)
 
 
 def test_a_dose_just_before_an_observation_stays_before_it() -> None:

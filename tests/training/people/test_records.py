@@ -183,7 +183,7 @@ def test_cohorts_that_are_refused():
     with pytest.raises(ValueError, match=r"record b lacks the covariates \['WT'\], which the model reads"):
         Cohort.of([record(), bad(id="b")], hybrid)
     with pytest.raises(ValueError, match="name the channels alike"):
-        Cohort.of([bad(channels=("glucose",))], hybrid)
+        Cohort.of([bad(channels=("glucose",), units={"time": "h"})], hybrid)
     with pytest.raises(ValueError, match=r"a dose goes into \['brain'\]"):
         Cohort.of([bad(schedule=Schedule((Dose("brain", 0.0, 1.0),)))], hybrid)
     for name, unit, said in (
@@ -196,6 +196,8 @@ def test_cohorts_that_are_refused():
             Cohort.of([wrong], hybrid)
     with pytest.raises(ValueError, match="record a: the unit of time: 'hr' is not a UCUM code; write 'h'"):
         bad(units={**UNITS, "time": "hr"})
+    with pytest.raises(ValueError, match=r"units name \['TIME', 'BMI'\], which the record does not have"):
+        bad(units={**UNITS, "TIME": "h", "BMI": "kg/m2"})
 
 
 def replicated(apart: float) -> Record:

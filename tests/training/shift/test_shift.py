@@ -204,7 +204,7 @@ def test_a_covariate_that_the_model_does_not_read_has_room_to_spare(
     near, far = flagged(training, aged)
     assert "AGE" not in [r.name for r in near.reasons]
     assert "AGE" in [r.name for r in far.reasons]
-    lacking = [replace(r, covariates={"WT": 70.0}) for r in records]
+    lacking = [replace(r, covariates={"WT": 70.0}, units={"time": "h", "WT": "kg"}) for r in records]
     assert "AGE, SEX is not known" in flagged(training, lacking)[0].unknown
 
 
@@ -294,7 +294,7 @@ def test_the_reference_goes_to_json_and_back(training: tuple[HybridModel, Cohort
     for broken in (
         {**data, "people": 0},
         {**data, "covariates": {"WT": [90.0, 40.0]}},
-        {**data, "own": {**data["own"], "spread": 0.5}},
+        {**data, "own": {**data["own"], "spread": 0.25}},
         {**data, "envelopes": {"sampling": {"times": [1, 0], "least": [0, 0], "most": [1, 1], "counted": True}}},
         {k: v for k, v in data.items() if k != "levels"},
         [],

@@ -9,6 +9,7 @@ import torch
 from hybrid import Prediction
 from training.shift import Update, update
 from training.trust import Outcome
+from training.trust.recalibration import AdaptiveConformal
 
 
 def outcome(people: int, factor: float, seed: int = 0, channels: int = 1) -> Outcome:
@@ -17,7 +18,8 @@ def outcome(people: int, factor: float, seed: int = 0, channels: int = 1) -> Out
     mean = torch.from_numpy(rng.standard_normal((1, 1, people, 6, channels)))
     y = mean[0, 0] + factor * torch.from_numpy(rng.standard_normal((people, 6, channels)))
     real = torch.ones(people, 6, dtype=torch.bool)
-    prediction = Prediction(mean, torch.ones_like(mean), torch.arange(6.0).expand(people, 6), real, ("y",) * 1, ("1",))
+    names = tuple(f"y{k}" for k in range(channels))
+    prediction = Prediction(mean, torch.ones_like(mean), torch.arange(6.0).expand(people, 6), real, names, ("1",) * channels)
     return Outcome(prediction, y, [f"n{i}" for i in range(people)])
 
 
@@ -55,3 +57,31 @@ def test_the_judged_had_no_part_in_the_factors() -> None:
 def test_too_few_people_are_refused_in_one_sentence(people: int) -> None:
     with pytest.raises(ValueError, match="4 are needed"):
         update(outcome(people, 1.0), generator=torch.Generator())
+
+
+def test_intervals_that_follow_a_shifted_cohort_come_to_their_level() -> None:
+    """Before .478, and followed with residuals of the others within the bound of Gibbs & Candès (2021), proposition 4.1."""
+    given = outcome(40, 2.0, seed=6)
+    found = update(given, generator=torch.Generator().manual_seed(1), repeats=2)
+    assert found.before < 0.62
+    assert found.adaptive_after == pytest.approx(0.8, abs=0.12)  # 240 observations: sd .026, and more as people are few
+    assert found.adaptive_needed in (2, 4, 8, 16)
+    assert [n for n, *_ in found.adaptive_curve] == [n for n, *_ in found.curve]
+    assert "follows people online" in " ".join(found.sentences())
+    # residuals of a cohort that is like the training, whose intervals are too narrow here: α alone brings them back
+    narrow = AdaptiveConformal.fit(outcome(20, 1.0, seed=8), target=0.2, gamma=0.05)
+    alpha, missed = None, []
+    for row in range(40):
+        followed = narrow.follow(given.rows(torch.tensor([row])), alpha=alpha, in_sample=True)  # people of the same names
+        alpha = followed.alpha
+        missed.append(followed.missed)
+    assert abs(float(np.mean(missed)) - 0.2) <= narrow.bound(240)
+    assert float(np.mean(missed[:1])) > 0.2  # what they miss before they have followed anybody
+
+
+def test_a_channel_that_some_people_lack_does_not_stop_the_update() -> None:
+    two = outcome(8, 1.0, seed=3, channels=2)
+    y = two.y.clone()
+    y[:5, :, 1] = torch.nan
+    found = update(Outcome(two.prediction, y, two.people), generator=torch.Generator().manual_seed(1), repeats=2)
+    assert 0.0 <= found.adaptive_after <= 1.0
