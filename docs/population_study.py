@@ -64,7 +64,7 @@ from training.inference import (
 # CENS, LIMIT and OCC are read as the field means them, and a row that has no meaning is refused by its line. A value is read with
 # the occasion and the covariates of its own row. In one place programs differ, and this one says which it is: a covariate holds from
 # its row on, where NONMEM takes a row's values for the time before it
-# ([why](decisions/0032-pieces-are-covariates-in-time.md)).
+# ([why](decisions/0032-pieces-are-covariates-in-time.md)); `help(read_nonmem)` has the line that moves such a column.
 
 # %%
 plt.close("all")

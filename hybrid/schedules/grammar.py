@@ -34,8 +34,9 @@ dose   replaces the doses into that compartment; several dose statements into on
        every 8 h x 3: three doses in all, 8 h apart. over 2 h: an infusion at a constant rate. over duration, over rate: an
        infusion whose duration or rate the model knows of each person. rate kept: where a model has a fraction of it arrive, the
        rate stays as it is and not the duration.
-scale  multiplies every dose into the compartment; split cuts each into equal ones, the first at the old time.
-clear  takes the doses into the compartment away.
+scale  multiplies every dose into the compartment, those that led to a steady state too, unless a from stands before it; split
+       cuts each into equal ones, the first at the old time.
+clear  takes the doses into the compartment away. Neither it nor split changes the doses that led to a steady state.
 set    replaces an input signal: linear between its points (default), or held from each to the next. One value
        without a time holds throughout.
 reset  makes everything at that time as if nothing had ever been given, before a dose of the same time.

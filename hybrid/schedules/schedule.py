@@ -13,7 +13,7 @@ from hybrid.schedules.dose import Dose, as_float, no_earlier, part_of, slack
 from hybrid.schedules.schedule_text import parse_schedule
 from hybrid.schedules.signal import Signal
 from hybrid.schedules.steady import Steady
-from physics.arguments import quote, require_callable, require_kind, require_number, require_text
+from physics.arguments import quote, require_callable, require_flag, require_kind, require_number, require_text
 from physics.glance import Summary, brief, glance
 
 
@@ -344,14 +344,17 @@ class Schedule:
     def _slack(self, time: float) -> float:
         return slack(time, self.start, *(as_float(d.time) for d in self.doses))
 
-    def scaled(self, state: str, factor: float) -> "Schedule":
-        """Every dose into `state` times `factor`.
+    def scaled(self, state: str, factor: float, *, history: bool = True) -> "Schedule":
+        """Every dose into `state` times `factor`; with `history` those that led to a steady state too.
 
         Errors: `ValueError` for a factor below 0, or where nothing goes into `state`.
         """
         require_number(factor, "scaled: factor", least=0.0)
-        self._require_some(state)
-        return self.do({state: [replace(d, amount=d.amount * factor) for d in self.into(state)]})
+        require_flag(history, "scaled: history")
+        if not (history and any(s.state == state for s in self.steady)):
+            self._require_some(state)
+        steady = tuple(replace(s, amount=s.amount * factor) if history and s.state == state else s for s in self.steady)
+        return replace(self.do({state: [replace(d, amount=d.amount * factor) for d in self.into(state)]}), steady=steady)
 
     def split(self, state: str, parts: int, interval: float) -> "Schedule":
         """Every dose into `state` in `parts` equal ones, `interval` apart, the first at the old time."""

@@ -37,7 +37,7 @@ class Given(Protocol):
     def begun_anew(self: S, *, resets: Sequence[float] = (), steady: Sequence[Steady] = ()) -> S: ...
     def do(self: S, *changes: Mapping[str, Sequence[Dose]], inputs: Mapping[str, Signal] | None = None) -> S: ...
     def added(self: S, *doses: Dose) -> S: ...
-    def scaled(self: S, state: str, factor: float) -> S: ...
+    def scaled(self: S, state: str, factor: float, *, history: bool = True) -> S: ...
     def split(self: S, state: str, parts: int, interval: float) -> S: ...
     def onwards(self: S, time: float, change: Callable[[S], S]) -> S: ...
 
@@ -324,7 +324,8 @@ class _Parser(Generic[S]):
     def _dosed(self, verb: str) -> str:
         token = self.read.peek()
         state = self._name(self.states, "compartment")
-        if not self.now.into(state):
+        behind = verb == "scale" and not self.since and any(s.state == state for s in self.now.steady)
+        if not behind and not self.now.into(state):
             when = f" from {self.now.start:g} on, and what was given before stays" if self.since else ""
             write = f"dose 1 -> {name_text(state)} @ {self.now.start if self.since else 0:g}"
             self.read.fail(token, f"there is no dose into {state} to {verb}{when}; give one: {write}")
@@ -337,7 +338,8 @@ class _Parser(Generic[S]):
         if factor < 0.0:
             self.read.fail(token, f"the factor is {token.text}, and doses cannot be negative; write one from 0 on")
         self.altered.add(state)
-        self.now = self.now.scaled(state, factor)
+        # the doses that led to a steady state were given before what is done from a time on
+        self.now = self.now.scaled(state, factor, history=not self.since)
 
     def _split(self) -> None:
         token, state = self.read.peek(), self._dosed("split")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from exchange.bundle.person import Person, read, written
 from hybrid import (
     Concentration,
     Dose,
@@ -274,5 +275,7 @@ def test_a_rate_that_was_said_is_written_and_read_again() -> None:
     for units in ({}, {"plasma": "mg", "gut": "mg", "time": "h"}):
         text = format_schedule(schedule, units=units)
         assert parse_schedule(text, states=("gut", "plasma"), inputs=(), base=Schedule(), units=units) == schedule
+    person = Person("1", schedule, {}, (0.0,))
+    assert read(written(person)).schedule == schedule
     assert schedule.scaled("plasma", 2.0).doses[0].kept == "rate"
     assert schedule.since(2.0).doses[0].kept == "cut"
