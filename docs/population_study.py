@@ -61,7 +61,9 @@ from training.inference import (
 # ## 1 · The table
 #
 # ID, TIME, AMT, DV, EVID, CMT and weight, as NONMEM reads it. Units are stated, never guessed. EVID, MDV, RATE, ADDL, II, SS,
-# CENS, LIMIT and OCC are read as the field means them, and a row that has no meaning is refused by its line.
+# CENS, LIMIT and OCC are read as the field means them, and a row that has no meaning is refused by its line. In two places programs
+# differ, and this one says which it is: a covariate holds from its row on (NONMEM takes a row's value for the time before it), and
+# where a model has a bioavailability F, an infusion keeps its duration and runs at F times its rate (NONMEM keeps RATE, and shortens it).
 
 # %%
 plt.close("all")

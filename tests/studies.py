@@ -361,7 +361,7 @@ def foretold(study: Study, model: HybridModel, cohort: Cohort) -> dict[str, Tens
     flagged = compared(prediction, reference, model, cohort.until(3.5), cohort.after(3.5), personal=known)
     assert flagged.shift is not None
     alone = model if not model.delivery else select(model, torch.tensor([1], device=model.device))
-    paths = sample_paths(alone, cohort.conditions, personal.mode[-alone.members :], 2, generator)
+    paths = sample_paths(alone, cohort.conditions, personal.mode[-alone.members :].to(model.dtype), 2, generator)
     drawn = diagnostics.simulated_cohorts(model, cohort, 30, generator)
     left = diagnostics.residuals(model, cohort, member=1)
     return {

@@ -57,8 +57,8 @@ class Restarts:
         )
 
     def people(self, index: Tensor) -> "Restarts | None":
-        """The same of the chosen people, with repeats; None where these have none."""
-        chosen = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
+        """The same of the chosen people, by their places from 0, with repeats; None where these have none."""
+        chosen = (torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index).to(self.who.device)
         new, old = torch.nonzero(chosen[:, None] == self.reset_who[None], as_tuple=True)
         turned, turn = torch.nonzero(chosen[:, None] == self.turn_who[None], as_tuple=True)
         who, of = torch.nonzero(chosen[:, None] == self.who[None], as_tuple=True)

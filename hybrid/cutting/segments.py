@@ -195,7 +195,9 @@ class Segments:
         """The same for the chosen records, with repeats."""
         require_people(index, self.dt.shape[0], "Segments.people: index")
         doses = None if self.doses is None else self.doses.people(index)
-        restarts = None if self.restarts is None else self.restarts.people(index)
+        # places from the end are not found among those who restart
+        who = index if index.dtype == torch.bool else torch.where(index < 0, index + self.dt.shape[0], index)
+        restarts = None if self.restarts is None else self.restarts.people(who)
         chosen: dict[str, Any] = {name: getattr(self, name)[index] for name in _TENSORS}
         found = replace(self, **chosen, doses=doses, restarts=restarts)
         if self.without_mesh is not None:

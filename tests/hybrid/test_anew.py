@@ -311,3 +311,12 @@ def test_its_second_derivative_is_that_of_finite_differences() -> None:
     # in what each parameter changes when it doubles; second order in the step, and a solver's 1e-9 over it
     size = theta.detach()[:, None] * theta.detach()
     torch.testing.assert_close(exact * size, differences * size, rtol=2e-4, atol=2e-2)
+
+
+def test_people_counted_from_the_end_keep_where_they_begin_anew() -> None:
+    doses = (Dose("gut", 0.0, 100.0), Dose("gut", 6.0, 100.0))
+    schedule = Schedule(doses, resets=(6.0,), steady=(Steady("gut", 0.0, 100.0, 12.0),))
+    both = conditions_of(oral_of(), [Schedule((Dose("gut", 0.0, 50.0),)), schedule], [[1.0, 8.0]] * 2)
+    last, second = both.people(torch.tensor([-1])), both.people(torch.tensor([1]))
+    personal = torch.zeros(1, 1, 3, dtype=torch.float64)
+    torch.testing.assert_close(rollout(oral_of(), last, personal).mean, rollout(oral_of(), second, personal).mean, rtol=0, atol=0)

@@ -59,7 +59,8 @@ class SimulatedCohorts:
     def people(self, index: Tensor) -> "SimulatedCohorts":
         """The same for the chosen people: those of one dose, one sex, one study."""
         require_people(index, self.y.shape[0], "SimulatedCohorts.people: index")
-        index = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
+        whole = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
+        index = torch.where(whole < 0, whole + self.y.shape[0], whole)
         failed = {k: self.about.failed[i] for k, i in enumerate(index.tolist()) if i in self.about.failed}
         return replace(
             self,

@@ -93,8 +93,9 @@ class Personal:
         """The same for the chosen people."""
         require_people(index, self.mode.shape[1], "Personal.people: index")
         index = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
-        failed = {k: self.failed[i] for k, i in enumerate(index.tolist()) if i in self.failed}
-        ids = None if self.ids is None else tuple(self.ids[i] for i in index.tolist())
+        who = [i % self.mode.shape[1] for i in index.tolist()]
+        failed = {k: self.failed[i] for k, i in enumerate(who) if i in self.failed}
+        ids = None if self.ids is None else tuple(self.ids[i] for i in who)
         return Personal(
             self.mode[:, index], self.covariance[:, index], self.objective[:, index], self.converged[:, index], failed, ids
         )

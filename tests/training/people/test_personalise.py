@@ -587,3 +587,8 @@ def test_a_thousand_new_people_in_seconds(people_of: Callable[..., tuple[Record,
     assert found.converged.all()
     assert (torch.linalg.eigvalsh(found.covariance) > 0).all()
     assert (torch.linalg.eigvalsh(found.covariance) < 1.0 + 1e-12).all()  # data never make the prior wider
+
+
+def test_people_counted_from_the_end_keep_the_reason_of_their_failure(model: HybridModel, people: tuple[Record, ...]) -> None:
+    found = replace(prior(model, len(people)), failed={3: "too stiff"})
+    assert found.people(torch.tensor([0, -1])).failed == {1: "too stiff"} == found.people(torch.tensor([0, 3])).failed
