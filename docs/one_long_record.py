@@ -195,10 +195,10 @@ best = best_of(fitted)
 best.sentence
 
 # %% [markdown]
-# `best_of` goes by the objective, which is what teaches; the tail has a vote of its own. With a network no two starts
-# end at one optimum, and "not converged" is said of whatever ended elsewhere, since Adam takes its steps and does not
-# say that it has arrived. What matters is whether the starts that fit well also simulate alike, so here they stand
-# side by side, with the two linear tanks alone:
+# `best_of` goes by the tail, since that was to judge, and says of the other starts how their search ended. With a
+# network no two starts end at one optimum, and Adam takes its steps and does not say that it has arrived. What matters
+# is whether the starts that fit well also simulate alike, so here they stand side by side, with the two linear tanks
+# alone:
 
 # %%
 nobody = torch.zeros(1, 1, 1, 0, dtype=torch.float64)  # (M, S, N, d): one system, which differs from no other

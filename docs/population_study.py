@@ -61,9 +61,10 @@ from training.inference import (
 # ## 1 · The table
 #
 # ID, TIME, AMT, DV, EVID, CMT and weight, as NONMEM reads it. Units are stated, never guessed. EVID, MDV, RATE, ADDL, II, SS,
-# CENS, LIMIT and OCC are read as the field means them, and a row that has no meaning is refused by its line. In two places programs
-# differ, and this one says which it is: a covariate holds from its row on (NONMEM takes a row's value for the time before it), and
-# where a model has a bioavailability F, an infusion keeps its duration and runs at F times its rate (NONMEM keeps RATE, and shortens it).
+# CENS, LIMIT and OCC are read as the field means them, and a row that has no meaning is refused by its line. A value is read with
+# the occasion and the covariates of its own row. In one place programs differ, and this one says which it is: a covariate holds from
+# its row on, where NONMEM takes a row's values for the time before it
+# ([why](decisions/0032-pieces-are-covariates-in-time.md)); `help(read_nonmem)` has the line that moves such a column.
 
 # %%
 plt.close("all")
@@ -301,6 +302,14 @@ answer.to_frame(level=0.8).iloc[[12, 48, 56, 96]].round(2)
 # homeostat fit table.csv --start empty --units TIME=h,AMT=mg,DV=mg/L,WT=kg --out runs/mine
 # ```
 #
+# And the model of this page, a population alone by FOCE with interaction, with its table of estimates on the page, in the bundle
+# and in `--json`:
+#
+# ```
+# homeostat fit table.csv --method focei --error combined1 --correlated CL,V --start empty --ignore WT
+#     --backbone-config '{"parameters": "clearance"}' --units TIME=h,AMT=mg,DV=mg/L --out runs/alone
+# ```
+#
 # ## The field's words, and ours
 #
 # | the field | here |
@@ -311,8 +320,8 @@ answer.to_frame(level=0.8).iloc[[12, 48, 56, 96]].round(2)
 # | EXP(ETA), logit, additive ETA; no ETA | `LogNormal`, `LogitNormal`, `Normal`; `Shared` where it is estimated, `Fixed` where it is `FIX` |
 # | SIGMA, W, ERROR | a noise head: `Constant` additive, `Combined1`, `Combined2`, `Correlated` for L2; log-normal errors by `Log` |
 # | `$PK` covariates: power, exponential, linear, categorical | `PowerOf`, `ExponentialOf`, `LinearOf`, `CategoryOf`, with `learn=True` where the coefficient is estimated |
-# | IOV, OCC | `occasions=Occasions({"CL": 0.15}, count=3)`; the column is read |
-# | ALAG, F1, D1, R1, a baseline as a parameter | `Administered(backbone, lag=…, fraction=…, duration=…, rate=…, initial=…)` |
+# | IOV, OCC | `occasions=Occasions({"CL": 0.15}, count=3)`; the column is read; also on F1, D1 and R1, and not on a lag |
+# | ALAG, F1, D1, R1, a baseline as a parameter | `Administered(backbone, lag=…, fraction=…, duration=…, rate=…, initial=…)`; together with OCC, covariates in time, EVID 3/4 and SS, but for a lag into a compartment with SS. RATE stays and F1 shortens the infusion; a DUR stays and F1 slows it (`Dose.kept`) |
 # | `A_0(1) = 0` | `Administered(backbone, start="empty")` |
 # | EVID 0 to 4, MDV, RATE, ADDL, II, SS | columns of the table, read; in Python `Dose`, `Schedule.resets`, `Steady` |
 # | BLQ, CENS, LIMIT; M1, M3, M4 | columns of the table, `Record.lower` and `upper`; `Cohort.of(records, model, censoring="m3")`, which is the default, "m4", "m1" |

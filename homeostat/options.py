@@ -52,8 +52,8 @@ Channels = Annotated[
 Covariates = Annotated[
     str | None,
     typer.Option(
-        help="Columns to keep as covariates, as WT,AGE; they must be constant for each person. By default every numeric column "
-        "that is; the others are named on standard error.",
+        help="Columns to keep as covariates, as WT,AGE. By default every numeric column that has a value for each person; where "
+        "it changes within a person, each value holds from its row on. The others are named on standard error.",
     ),
 ]
 Order = Annotated[

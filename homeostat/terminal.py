@@ -23,6 +23,6 @@ def rich_table(table: Table) -> RichTable:
         title = column if k == 0 else column.replace(" (", "\n(")
         found.add_column(title, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
     for row in table.rows:
-        words = [f"{cell:.3f}" if isinstance(cell, float) else str(cell).replace(" (", "\n(") for cell in row[1:]]
+        words = [f"{c:.3f}" if isinstance(c, float) else "–" if c is None else str(c).replace(" (", "\n(") for c in row[1:]]
         found.add_row(*(escape(shown(word)) for word in (str(row[0]), *words)))
     return found

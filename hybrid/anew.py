@@ -12,7 +12,7 @@ from hybrid.defaults import simulating
 from hybrid.derivative import array_of
 from hybrid.model import HybridModel
 from hybrid.solve.solver import Cause, Failure, Solution, Solver, without
-from hybrid.steady_state import Settled, settled
+from hybrid.steady_state import Settled, settled, shares_of
 
 
 def solve_anew(
@@ -55,14 +55,20 @@ def solve_anew(
         theta, context = (v.expand(-1, len(segments.dt), -1, -1)[:, owner, turn] for v in (theta, context))
     else:
         theta, context = (v.expand(-1, len(segments.dt), -1)[:, owner] for v in (theta, context))
-    start, u = begins[:, owner], segments.u0[owner, pieces.opens]
+    ends = torch.cat([segments.u0, segments.u1[:, -1:]], 1)  # the inputs at every boundary, from there on
+    start, u = begins[:, owner], ends[owner, pieces.opens]
     rests = pieces.kind == REST
     if bool(rests.any()):
         start = _placed(start, rests, _rest(model, theta[:, rests], u[rests]))
     lost = torch.zeros(len(owner), dtype=torch.bool, device=owner.device)
     steady = pieces.kind >= 0
     if bool(steady.any()):
-        found = settled(model, theta[:, steady], context[:, steady], _chosen(restarts, pieces.kind[steady], u[steady]))
+        wanted = _chosen(restarts, pieces.kind[steady], u[steady])
+        pauses = torch.ones_like(wanted.added)
+        if model.delivery.fraction:  # then there is one member
+            wanted, pauses = wanted.shared(shares_of(model, theta[0, steady], wanted.state))
+        found = settled(model, theta[:, steady], context[:, steady], wanted)
+        found = replace(found, reached=found.reached & pauses)
         lost = lost.index_put((steady.nonzero()[:, 0],), ~found.reached)
         start = _placed(start, steady, torch.where(found.reached[:, None], found.state, 0.0))
     solver = solver or simulating(model.dtype)
@@ -140,5 +146,5 @@ def _rest(model: HybridModel, theta: Tensor, u: Tensor) -> Tensor:
 
 def _chosen(restarts: Restarts, which: Tensor, u: Tensor) -> Settled:
     """The steady states that the rows start from."""
-    given = {name: getattr(restarts, name)[which] for name in ("state", "amount", "added", "length", "rate")}
+    given = {name: getattr(restarts, name)[which] for name in ("state", "amount", "added", "rated", "length", "rate")}
     return Settled(**given, inputs=u)

@@ -92,6 +92,11 @@ class Conditions:
             found[name] = values.new_ones(1) if name == OCCASION else values.median()[None]
         return found
 
+    @property
+    def begun(self) -> dict[str, Tensor]:  # each (N,)
+        """Everyone's covariates at their start, those that change on the way among them."""
+        return {**self.covariates, **({} if self.changes is None else {k: v[:, 0] for k, v in self.changes.values.items()})}
+
     def by_piece(
         self,
         personal: Tensor,  # (M, N, d)

@@ -77,17 +77,14 @@ class Problem:
         S = None if S is None else S.expand(M, conditions.size, *S.shape[-2:])
         segments = conditions.segments
         if model.delivery:
-            if changes is not None:
-                raise ValueError(
-                    f"{name}: this model's θ says how doses arrive, and an occasion or a covariate changes θ on the way, of "
-                    "which together no meaning is built; leave lag, fraction, duration and rate out"
-                )
             if M > 1:
                 raise ValueError(
                     f"{name}: this model's θ says how doses arrive, so that each of its {M} members has segments of its own; "
                     "ask for one member at a time, learned.select(model, torch.tensor([m]))"
                 )
-            segments = delivered(segments, model.delivery, theta[0].expand(conditions.size, -1))
+            own_theta = theta[0].expand(conditions.size, *theta.shape[2:])
+            _require_one_lag(model, own_theta, name)
+            segments = delivered(segments, model.delivery, own_theta)
         return Problem(model, segments, theta, context, x, S, changes, known)
 
     def field(self, segments: Segments | None = None) -> SemilinearField:
@@ -120,6 +117,23 @@ class Problem:
             u = inputs.reshape(len(inputs), N * T, 1, inputs.shape[-1])
             mean = observation.seen(states.reshape(M, N * T, 1, n), theta, u, covariates).reshape(M, N, T, -1)
         return mean, self.model.noise.variance(mean, states, inputs)
+
+
+def _require_one_lag(
+    model: HybridModel,
+    theta: Tensor,  # (N, q) or (N, P, q)
+    name: str,
+) -> None:
+    """Raise `ValueError` where a lag changes on the way: a search for a mode looks at both sides of an observation for one."""
+    if theta.ndim == 2 or capture.capturing():
+        return
+    for _, place in model.delivery.lag:
+        lag = values_of(theta)[..., place]
+        if bool(((lag - lag[:, :1]).abs() > 1e-6 * lag.abs()).any()):  # more than rounding, of float32 too
+            raise ValueError(
+                f"{name}: {model.backbone.physical[place].name} is a lag, and an occasion or a covariate changes it on the way, "
+                "which is not built; leave it out of these. Fractions, durations and rates may change"
+            )
 
 
 def starting(start: Start, size: int, people: int, name: str, like: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -5,7 +5,7 @@ x(τ) = E x(0) + g, E = e^{Aτ}, and x* = (I − E)⁻¹ g, since every eigenval
 Newton's method on x − Φ(x), from doses that are truly given one after the other until it has a contracting fixed point ahead.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,22 +23,50 @@ _REACHED = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest amount: 
 
 @dataclass(frozen=True)
 class Settled:
-    """Steady states of R people: `state` (R,) by number, `amount` (R,), `added` (R,), `length` and `rate` (R, 2) of `Course`, and
-    the `inputs` (R, m), which are held.
+    """Steady states of R people: `state` (R,) by number, `amount` (R,), `added` (R,), `rated` (R,), whether of infusions the rate
+    was said, `length` and `rate` (R, 2) of `Course`, and the `inputs` (R, m), which are held.
     """
 
     state: Tensor
     amount: Tensor
     added: Tensor
+    rated: Tensor
     length: Tensor
     rate: Tensor
     inputs: Tensor
+
+    def shared(
+        self,
+        share: Tensor,  # (R,)
+    ) -> tuple["Settled", Tensor]:  # and (R,) bool
+        """The same where this share of each dose arrives, and in whom there is still a pause between infusions whose rate was
+        said: those last as much of their time as there is of the dose, and one that runs into the next is not this steady state.
+        """
+        every = self.length.sum(1)
+        lasts = torch.where(self.rated, share * self.length[:, 0], self.length[:, 0])
+        pauses = ~self.rated | (lasts.detach() < every)
+        lasts = torch.where(pauses, lasts, self.length[:, 0])
+        length = torch.stack([lasts, every - lasts], 1)
+        rate = torch.stack([torch.where(self.rated, 1.0 / lasts.clamp(min=1e-300), self.rate[:, 0]), self.rate[:, 1]], 1)
+        return replace(self, amount=self.amount * share, length=length, rate=rate), pauses
 
     def arriving(self, n: int) -> tuple[Tensor, Tensor]:  # (R, n), (R, 2, n)
         """What comes at the interval's beginning, and what runs in during each stretch."""
         where = torch.nn.functional.one_hot(self.state, n).to(self.amount)
         at_once = (self.rate == 0).all(1).to(self.amount)
         return (self.amount * at_once)[:, None] * where, (self.amount[:, None] * self.rate)[..., None] * where[:, None]
+
+
+def shares_of(
+    model: HybridModel,
+    theta: Tensor,  # (R, q)
+    state: Tensor,  # (R,)
+) -> Tensor:  # (R,)
+    """How much of a dose into each of these states arrives."""
+    share = torch.ones_like(theta[:, 0])
+    for s, place in model.delivery.fraction:
+        share = torch.where(state == s, theta[:, place], share)
+    return share
 
 
 @dataclass(frozen=True)
@@ -106,6 +134,7 @@ class _Interval:
             u1=u,
             segment=torch.full((len(dt), 1), parts - 1, dtype=torch.long, device=dt.device),
             fraction=torch.ones_like(dt[:, :1]),
+            delivered=True,  # as much arrives here as arrives of it
         )
         self.field = model.bind(segments, theta, context)
         self.solver = solver or (Exponential(rtol=1e-7) if model.dtype == torch.float64 else simulating(model.dtype))

@@ -14,11 +14,14 @@ class Zero(LayeredResidual):
 
     vanishes = True
 
-    def __init__(self, states: int, inputs: int = 0, covariates: int = 0) -> None:
+    def __init__(self, states: int = 0, inputs: int = 0, covariates: int = 0) -> None:
         super().__init__()
         sizes_of({"states": states, "inputs": inputs, "covariates": covariates}, "Zero")
         if states < 1 or inputs < 0 or covariates < 0:
-            raise ValueError(f"Zero: needs states ≥ 1, inputs and covariates ≥ 0, got {states}, {inputs} and {covariates}")
+            raise ValueError(
+                f"Zero: needs states ≥ 1, inputs and covariates ≥ 0, got {states}, {inputs} and {covariates}; a model without a "
+                "residual needs none to be named: HybridModel(backbone, population, None, …)"
+            )
         self.states, self.inputs, self.covariates = int(states), int(inputs), int(covariates)
         self.vanishes_at_origin = True
         self.nothing: Tensor

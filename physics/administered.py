@@ -46,12 +46,13 @@ class Administered(Backbone):
     """A backbone of whose person θ also says how doses arrive, and what is there at the start.
 
     dx/dt = A(θ) x + B(θ) u is that of the backbone within. Of an amount D that is given into a state at t, F·D arrives at t + T:
-    at once, or evenly over the duration that its dose states. An infusion keeps that duration, and runs at F·D over it. Where
-    the dose leaves its duration to the model (`Dose.modelled`: RATE −2 and −1 in tables), `duration` is how long F·D runs in,
-    and `rate` how fast, for F·D/rate.
+    at once, or as an infusion, of which F leaves what the dose says it was given by (`Dose.kept`): over the stated duration at
+    F·D/duration, or at the stated rate (RATE in tables) for F·D/rate. Where the dose leaves its duration to the model
+    (`Dose.modelled`: RATE −2 and −1 in tables), `duration` is how long F·D runs in, and `rate` how fast, for F·D/rate.
     T, F, durations and rates are parameters of the person like all others: they have boxes, spread and covariates, and every
     solution is differentiable in them, also where a dose passes an observation or another dose. At such a moment the
-    likelihood has a kink or a step, as the measured curve has.
+    likelihood has a kink or a step, as the measured curve has. Where θ changes within a record (an occasion, a covariate) a dose
+    arrives as it says at the time of giving; a lag is one number of a person, and not into a state that has a steady state.
 
     Arguments
     - `backbone`, or a `Mechanism`; or, of a built-in backbone, what `config` says of it: {"class": …, "config": …}.

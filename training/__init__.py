@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from training.fitting import Step, fit
     from training.innovation_fitting import InnovationStep, innovation_fit
     from training.judged import judged_blocks, judged_people, judged_records, judged_tail
+    from training.long_records.encoder import StartEncoder
     from training.long_records.shooting import ShootingStep, shoot
     from training.long_records.window import Windows, windows
     from training.looks import Looks
@@ -65,6 +66,7 @@ __all__ = [
     "ShootingStep",
     "Stability",
     "Start",
+    "StartEncoder",
     "Step",
     "Table",
     "Windows",
@@ -126,6 +128,7 @@ _HOME = {
     "ShootingStep": "long_records.shooting",
     "Stability": "losses",
     "Start": "starting.starts",
+    "StartEncoder": "long_records.encoder",
     "Step": "fitting",
     "Table": "people.tables.nonmem",
     "Windows": "long_records.window",

@@ -103,6 +103,16 @@ def weight_penalty(model: HybridModel, decay: float, sparsity: float) -> Tensor:
     return total
 
 
+def require_weights(model: HybridModel, decay: float, sparsity: float, name: str) -> None:
+    """Raise `ValueError`, beginning with `name`, where weights are to be small and the residual has none that are trained."""
+    if (decay or sparsity) and not residual_weights(model):
+        what = "decay" if decay else "sparsity"
+        raise ValueError(
+            f"{name}: Objective({what}={decay or sparsity:g}) makes the trained matrices of the residual small, and this model "
+            f"has none; leave {what} out, or give the model a residual that is trained"
+        )
+
+
 def residual_weights(model: HybridModel) -> list[Tensor]:
     """The matrices (M, out, in) of the residual that are trained: biases are none."""
     return [p for p in model.residual.parameters() if p.requires_grad and p.ndim >= 3]

@@ -31,6 +31,7 @@ from training.loop.descent import (
 from training.loop.lessons import lessons
 from training.loop.resumed import kept
 from training.loop.stepwise import Stepwise
+from training.losses import require_weights
 from training.marginal.laplace import require_float64
 from training.marginal.marginals import Costs, Marginals
 from training.objective import Objective
@@ -167,6 +168,7 @@ def fit_population(
     if start is not None and start.shape != (M, N, d):
         raise ValueError(f"fit_population: start needs shape (M, N, d) = {(M, N, d)}, got {tuple(start.shape)}")
     stability = None if objective.stability is None else objective.stability.to(device)
+    require_weights(model, objective.decay, objective.sparsity, "fit_population")
     costs = Costs(objective.least_residual, stability, objective.decay, objective.sparsity)
     whole = Marginals.of(model, taught, start, costs, curvature, solver)
 
@@ -211,6 +213,7 @@ def fit_population(
             patience=patience,
             tolerance=tolerance,
             name="fit_population",
+            steps=0 if search.schedule is None else steps - 1,  # the first point has no update before it
         )
     settings: dict[str, object] = {
         **{name: getattr(search, name) for name in ("optimiser", "rate", "schedule", "clip")},

@@ -193,6 +193,7 @@ def rows() -> dict[str, Call]:
             "model": model, "cohort": cohort, "objective": training.Objective(weights=ones, stability=penalty), "search": once,
             "looks": training.Looks(), "count": 2, "by": "time", "personal": known.mode, "starts": None, "scale": None,
             "rounds": 1, "polish": 1, "stiffness": 10.0, "growth": 4.0}), dear=True),
+        "StartEncoder": lambda: (training.StartEncoder, {"lags": 4, "hidden": 8}),
         "starting_values": Call(lambda: (training.starting_values, {
             "records": w.people, "backbone": w.backbone, "powers": {"V": {"WT": (70.0, 1.0, "kg")}}}), dear=True),
         "windows": lambda: (training.windows, {"segments": segments, "count": 2, "by": "time"}),

@@ -84,7 +84,8 @@ def written(person: Person) -> dict[str, Any]:
         {
             "state": d.state,
             **{name: as_float(getattr(d, name)) for name in ("time", "amount", "duration", "lag")},
-            **({"modelled": d.modelled} if d.modelled else {}),  # an earlier version refuses the word
+            **({"modelled": d.modelled} if d.modelled else {}),  # an earlier version refuses the words
+            **({"kept": d.kept} if d.kept != "duration" else {}),
         }
         for d in person.schedule.doses
     ]
@@ -98,6 +99,7 @@ def written(person: Person) -> dict[str, Any]:
     if person.schedule.steady:
         schedule["steady"] = [
             {name: as_float(one.amount) if name == "amount" else getattr(one, name) for name in _STEADY}
+            | ({"kept": one.kept} if one.kept != "duration" else {})
             for one in person.schedule.steady
         ]
     return {
@@ -120,7 +122,7 @@ def read(value: Mapping[str, Any]) -> Person:
         start=given["start"],
         resets=tuple(number(t) for t in listed(given.get("resets", []), "resets")),
         steady=tuple(
-            Steady(**only(s, set(_STEADY), set(), "a steady state")) for s in listed(given.get("steady", []), "steady")
+            Steady(**only(s, set(_STEADY), {"kept"}, "a steady state")) for s in listed(given.get("steady", []), "steady")
         ),
     )
     covariates = {str(k): number(v) for k, v in value["covariates"].items()}

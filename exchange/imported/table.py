@@ -17,6 +17,7 @@ def write_table(records: Sequence[Record], path: str | os.PathLike[str], *, repl
     """Write records in the convention of pharmacometrics: DVID counts the channels from 1, CMT the compartments of doses from 1.
 
     Whole or not at all; every number to its last bit. Inputs have no columns there and are not written.
+    An infusion is written by its rate, which a fraction of a model that reads the table then leaves as it is.
     Errors: `ValueError` for a file that exists, unless `replace`; `OSError` where it cannot be written.
     """
     people = require_records(records, "write_table: records")
@@ -36,7 +37,8 @@ def write_table(records: Sequence[Record], path: str | os.PathLike[str], *, repl
             for dose in one.schedule.doses:
                 amount, length = float(dose.amount), float(dose.duration)
                 time = float(dose.time + dose.lag)
-                rate = repr(amount / length) if length > 0.0 else "0"
+                by_model = {"": "0", "rate": "-1", "duration": "-2"}[dose.modelled]
+                rate = repr(amount / length) if length > 0.0 else by_model
                 place = str(doses.index(dose.state) + 1)
                 rows.append((time, 0, [one.id, repr(time), repr(amount), rate, ".", "1", place, "."]))
             for t, values in zip(one.times.tolist(), one.values.tolist(), strict=True):

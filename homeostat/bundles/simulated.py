@@ -12,6 +12,7 @@ from homeostat import gallery
 from homeostat.bundles.predicted import most_steps
 from homeostat.bundles.said import cut_short_in, not_converged_in
 from homeostat.bundles.uncertified import outside_certificates, outside_in_words
+from homeostat.study.logarithms import logarithm_notes, measured_as
 from hybrid import Schedule
 from hybrid.schedules.dose import as_float
 from hybrid.schedules.schedule_text import format_schedule, parse_schedule, schedule_units
@@ -60,7 +61,9 @@ def simulate_person(
     if not bundle.people:
         raise ValueError(f"{path}: the bundle holds no person to simulate")
     if person is not None and not person.strip():
-        raise ValueError("--person names nobody; write an id, as `homeostat inspect` lists them, or leave it out for the first")
+        raise ValueError(
+            "--person names nobody; write an id, as `homeostat inspect` lists them, or leave it out for the first"
+        )
     index = 0 if person is None else bundle.person(person)
     who, backbone = bundle.people[index], bundle.model.backbone
     units = schedule_units(backbone)
@@ -140,7 +143,21 @@ def simulate_person(
         keys = ("mean", "lower", "upper", "aleatoric_sd", "epistemic_sd", "personal_sd")
         for t, m, a, b, noise, model, own in zip(times, *(values[k] for k in keys), strict=True):
             mark = "  *" if beyond["what if"].at(t) else ""
-            lines.append(f"{t:12.2f}  {m:22.3f}  {f'{a:.3f} to {b:.3f}':>18}  {noise:8.3f} {model:8.3f} {own:8.3f}{mark}")
+            lines.append(
+                f"{t:12.2f}  {m:22.3f}  {f'{a:.3f} to {b:.3f}':>18}  {noise:8.3f} {model:8.3f} {own:8.3f}{mark}"
+            )
+    # quantiles go through exp, and means do not
+    middle = prediction.quantile((0.5,))[0, 0]
+    for name, (quantity, own_unit) in measured_as(bundle.model).items():
+        j = list(channels).index(name)
+        ends = {"median": middle[:, j], "lower": low[0, :, j], "upper": high[0, :, j]}
+        own = {key: value.exp().tolist() for key, value in ends.items()}
+        answer["channels"][name]["measured"] = {"channel": quantity, "unit": own_unit, **own}
+        heads = (f"time [{backbone.time_unit}]", f"median {quantity} [{own_unit}]", f"{100 * level:g} % interval")
+        lines.append("{:>12}  {:>28}  {:>22}".format(*heads))
+        for t, m, a, b in zip(times, *own.values(), strict=True):
+            lines.append(f"{t:12.2f}  {m:28.4g}  {f'{a:.4g} to {b:.4g}':>22}")
+    lines += logarithm_notes(bundle.model)
     if bundle.nonnegative:
         lines.append(gallery.cut_note(bundle.nonnegative))
     if picture is not None:

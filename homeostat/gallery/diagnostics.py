@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from homeostat.gallery.estimates import estimate_tables
 from homeostat.gallery.figures import written
 from homeostat.gallery.report import Section
 from homeostat.gallery.table import Cell, Table
@@ -36,14 +35,9 @@ def diagnostics_section(folder: Path, found: Diagnosed, since: str, *, fitted_on
             "fault."
         )
     notes += [*population_sentences(found), *found.missing]
-    if found.estimates is not None:
-        notes += found.estimates.sentences
-        if not fitted_on:
-            notes.append("The estimates below are of the people whom the model was fitted on, and none of this table's.")
     return Section(
         "Is the population right?",
-        "What was estimated and how well it is known, whole cohorts drawn from the model beside what was measured, and what its "
-        "predictions leave.",
+        "Whole cohorts drawn from the model beside what was measured, and what its predictions leave.",
         notes,
         _pictures(folder, found, since),
         _tables(found, since),
@@ -164,9 +158,7 @@ def _pictures(folder: Path, found: Diagnosed, since: str) -> list[Picture]:
 
 
 def _tables(found: Diagnosed, since: str) -> list[Table]:
-    tables = [] if found.estimates is None else estimate_tables(found.estimates)
-    if found.residuals is not None or found.errors is not None:
-        tables.append(_measurements(found, since))
+    tables = [_measurements(found, since)] if found.residuals is not None or found.errors is not None else []
     if any(found.checks.values()):
         tables.append(_quantiles(found, since))
     if found.eta is not None:

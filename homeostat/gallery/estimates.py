@@ -1,12 +1,52 @@
-"""What a fit estimated, and how well it is known: its tables on a page."""
+"""What a fit estimated, and how well it is known: its section of a page."""
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
+from homeostat.gallery.figures import written
+from homeostat.gallery.report import Section
 from homeostat.gallery.table import Cell, Table
+from homeostat.pictures.estimates import Known, estimates_axes, estimates_in_words
 from homeostat.study.estimated import Estimate, Estimated
 
 SHOWN = 40  # rows on a page; the files have all
+
+
+def estimates_section(folder: Path, found: Estimated, *, fitted_on: bool) -> Section:
+    """The section of a page; `fitted_on`, whether its people are those of the fit."""
+    notes = [] if fitted_on else ["All of this is of the people whom the model was fitted on, as its bundle has it."]
+    pictures = []
+    known = known_of(found)
+    if known:
+        one = found.members == 1
+        title = "How well is each number known?"
+        what = f"{100 * found.level:g} % intervals" if one else f"the estimates of {found.members} members"
+        caption = (
+            f"Intervals from the curvature of −2 log L by {found.approximation}."
+            if one
+            else "Each dot is a member, fitted on people drawn with replacement."
+        )
+        axes = estimates_axes(known, title=title, subtitle=f"{what[:1].upper()}{what[1:]}")
+        pictures.append(
+            written([axes], folder, "estimates", title=title, caption=caption, alt=estimates_in_words(known, what))
+        )
+    words = "Estimates, standard errors, shrinkage, and what the likelihood is worth."
+    return Section("What was estimated", words, [*notes, *found.sentences], pictures, estimate_tables(found))
+
+
+def known_of(found: Estimated) -> list[Known]:
+    """The numbers that a picture of ratios can show: positive ones, that have an interval or several members."""
+    shown = []
+    for rows in _by_name(found.rows):
+        if any(row.estimate <= 0.0 or row.scale != "log" for row in rows):
+            continue
+        first, values = rows[0], tuple(row.estimate for row in rows)
+        if len(rows) > 1:
+            shown.append(Known(first.name, first.unit, statistics.median(values), min(values), max(values), values))
+        elif first.low is not None and first.high is not None:
+            shown.append(Known(first.name, first.unit, first.estimate, first.low, first.high))
+    return shown
 
 
 def estimate_tables(found: Estimated) -> list[Table]:
@@ -23,7 +63,17 @@ def _estimates(found: Estimated) -> Table:
     ]
     full = Table("Estimates", ["number", "unit", *numbers, *(["member"] if several else [])], rows)
     if several:
-        columns = ["number", "unit", "estimate", "least", "largest", "SE", "RSE", "shrinkage"]
+        columns = [
+            "number",
+            "unit",
+            "median",
+            "least",
+            "largest",
+            "SD of members",
+            "RSD",
+            "SE by curvature",
+            "shrinkage",
+        ]
         shown = [_of_members(rows) for rows in _by_name(found.rows)]
     else:
         columns = ["number", "unit", *numbers]
@@ -46,8 +96,11 @@ def _note(found: Estimated) -> str:
     ]
     if found.members > 1:
         said.append(
-            "Of each number the median, least and largest of the members, each fitted on people drawn with replacement, and the "
-            f"median of the {found.members} members' own errors, of those that have one; the file has every member."
+            "Each member was fitted on people drawn with replacement, so that their standard deviation (SD, and RSD by the "
+            f"median) is a bootstrap's standard error, of {found.members} resamples, and itself known to about "
+            f"{100 / (2 * (found.members - 1)) ** 0.5:.0f} %; where there is a network its own luck is in it too. By curvature: "
+            "the median of the members that have one; the file has every member. An ensemble is trained with everyone's own "
+            "coordinates at their best, and not by this likelihood, so that its members need not lie at its optimum."
         )
     if any(row.se is None for row in found.rows):
         said.append("– where there is no standard error: see why above.")
@@ -66,8 +119,9 @@ def _objective(found: Estimated) -> Table:
 
     rows: list[Sequence[Cell]] = [[f"OFV, −2 log L without n log 2π, by {found.approximation}", over(found.ofv, 3)]]
     rows += [[f"{name}, with n log 2π", f"{value:.2f}".replace("-", "−")] for name, value in found.criteria.items()]
+    small = all(v is not None and v < 5e-5 for v in found.away)
     rows += [
-        ["by how much −2 log L would still fall", over(found.away, 4)],
+        ["by how much −2 log L would still fall", "below 0.0001" if small else over(found.away, 4)],
         ["condition number of the estimates' correlations", over(found.condition, 1)],
         ["people", found.people],
         ["measurements n", found.measurements],
@@ -93,8 +147,17 @@ def _of_members(rows: Sequence[Estimate]) -> list[Cell]:
         return statistics.median(there) if there else None
 
     values = [row.estimate for row in rows]
-    numbers = map(_four, (middle("estimate"), min(values), max(values), middle("se")))
-    return [rows[0].name, rows[0].unit, *numbers, _percent(middle("rse")), _percent(middle("shrinkage"))]
+    spread, centre = statistics.stdev(values) if len(values) > 1 else None, statistics.median(values)
+    relative = None if spread is None or centre == 0.0 else spread / abs(centre)
+    numbers = map(_four, (centre, min(values), max(values), spread))
+    return [
+        rows[0].name,
+        rows[0].unit,
+        *numbers,
+        _percent(relative),
+        _four(middle("se")),
+        _percent(middle("shrinkage")),
+    ]
 
 
 def _four(value: float | None) -> Cell:

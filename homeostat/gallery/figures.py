@@ -228,6 +228,7 @@ def what_if_picture(
         "A person whom these members were trained on, the same draws of their parameters and the same members: only the named "
         "doses change.",
         "Open dots were measured under what was given, not under these doses." if measured is not None else "",
+        "Triangles stand at limits beyond which a value is known to lie." if _limited(measured) else "",
         *(f"{name[:1].upper()}{name[1:]}: {one.sentence()}" for name, one in beyond.items() if one),
         CRITERION if any(beyond.values()) else "",
         *(f"{name[:1].upper()}{name[1:]}: {outside_in_words(said)}" for name, said in uncertified.items()),
@@ -242,6 +243,10 @@ def what_if_picture(
         uncertified=uncertified,
     )
     return written(axes, folder, "what_if", title=title, caption=said, alt=alt), found
+
+
+def _limited(measured: Record | None) -> bool:
+    return measured is not None and bool(measured.censored[:, 0].any())
 
 
 def largest_doses(beyond: Mapping[str, Beyond]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from homeostat.gallery.judged import Judged, passes_in_words, which_uncertainty
 from homeostat.study.asked import Asked
+from homeostat.study.backbones import name_of
 from homeostat.wording import behind, with_unit
 from hybrid import HybridModel
 from physics.arguments import shortened
@@ -48,7 +49,7 @@ def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> st
     members = "one member" if model.members == 1 else f"{model.members} members"
     people = "one person" if len(records) == 1 else f"{len(records)} people"
     measured = "1 measurement" if count == 1 else f"{count} measurements"
-    name = type(model.backbone).__name__ if model.mechanism is None else shortened(model.mechanism.name, 60)
+    name = shortened(name_of(model.backbone), 60)
     kind = f"{learned.format(name)} ({members})"
     beyond = sum(int(r.censored.sum()) for r in records)
     limits = "1 more is" if beyond == 1 else f"{beyond} more are"

@@ -7,6 +7,7 @@ from typing import Any
 
 from exchange import Bundle
 from homeostat.gallery.diagnostics import diagnostics_section
+from homeostat.gallery.estimates import estimates_section
 from homeostat.gallery.figures import people_pictures, phase_of, phase_picture, reliability_pictures
 from homeostat.gallery.fitted import observed_picture, theta_picture
 from homeostat.gallery.judged import Judged, conventions_table, pictures_of, scores_table
@@ -37,7 +38,8 @@ class Shown:
     model without parameters · `fits`, from all of everyone's data, None where that was not asked · `beyond`, the ids of those who
     go beyond what was trained · `heading`, whose scores they are · `unfinished`, by the name of another model why its training
     counts as not converged · `latent`, what people have besides θ · `about_theta`, what a reader must know of both ·
-    `diagnosed`, the population beside these people, and `fitted_on`, whether they are those that it was fitted on.
+    `diagnosed`, the population beside these people, and `fitted_on`, whether it was fitted on some of them; `estimated_here`:
+    its table of estimates is of these very people.
     """
 
     bundle: Bundle
@@ -57,6 +59,7 @@ class Shown:
     about_theta: Sequence[str] = ()
     diagnosed: Diagnosed | None = None
     fitted_on: bool = False
+    estimated_here: bool = False
 
     @property
     def evaluation(self) -> Evaluation:
@@ -123,6 +126,7 @@ def sections_of(folder: Path, shown: Shown, forecasts: Sequence[Picture], *more:
         _calibration(folder, shown),
         _theta(folder, shown),
         _individual(folder, shown),
+        _estimates(folder, shown),
         _population(folder, shown),
         *more,
         Section(
@@ -200,6 +204,12 @@ def _population(folder: Path, shown: Shown) -> Section | None:
     if shown.diagnosed is None:
         return None
     return diagnostics_section(folder, shown.diagnosed, shown.asked.since, fitted_on=shown.fitted_on)
+
+
+def _estimates(folder: Path, shown: Shown) -> Section | None:
+    if shown.diagnosed is None or shown.diagnosed.estimates is None:
+        return None
+    return estimates_section(folder, shown.diagnosed.estimates, fitted_on=shown.estimated_here)
 
 
 def _individual(folder: Path, shown: Shown) -> Section | None:

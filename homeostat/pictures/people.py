@@ -60,14 +60,24 @@ def person_axes(
         axes.add_line(dots(times[chosen], values[chosen], filled=filled, name=gid))
     at, down = beyond_limits(record, channel)
     for filled, early in ((True, known_by), (False, ~known_by)):
-        for marker, way in (("v", down), ("^", ~down)):
-            chosen = early & way & np.isfinite(at)
-            if chosen.any():
-                axes.add_line(dots(times[chosen], at[chosen], filled=filled, name="limited", marker=marker))
+        limited_marks(axes, times[early], at[early], down[early], filled=filled)
     if forecast_from is not None and np.isfinite(forecast_from):
         axes.axvline(forecast_from, color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2.0, gid="forecast_from")
     tidy(axes)
     return axes
+
+
+def limited_marks(axes: Axes, times: Array, at: Array, down: NDArray[np.bool_], *, filled: bool) -> None:
+    """A triangle at the limit of each value that is only known by it, which points to where it lies (gid "limited")."""
+    for marker, way in (("v", down), ("^", ~down)):
+        chosen = way & np.isfinite(at)
+        if chosen.any():
+            axes.add_line(dots(times[chosen], at[chosen], filled=filled, name="limited", marker=marker))
+
+
+def limited_handle(filled: bool = True) -> Line2D:
+    """The legend's entry of these."""
+    return dots(filled=filled, name="at its limit: known to lie beyond it", marker="v")
 
 
 def beyond_limits(record: Record, channel: int) -> tuple[Array, NDArray[np.bool_]]:  # (T,), (T,)
@@ -104,7 +114,7 @@ def people_handles(
     """The legend's entries, in reading order; `limited`, the records, where marks of values beyond limits are to be told."""
     beyond: list[Artist] = []
     if any(record.censored.any() for record in limited):
-        beyond = [dots(filled=True, name="at its limit: known to lie beyond it", marker="v")]
+        beyond = [limited_handle()]
     if forecast_from is None:
         return [*band_handles(level, cut, line="median"), dots(filled=True, name="measured"), *beyond]
     entries: list[Artist] = [

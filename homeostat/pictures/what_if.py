@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from homeostat.pictures.bands import Bands, band_axes, band_handles
 from homeostat.pictures.colours import GREY, INK, PAGE, SECOND
-from homeostat.pictures.people import dots
+from homeostat.pictures.people import beyond_limits, dots, limited_handle, limited_marks
 from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
 from homeostat.pictures.style import cut_apart, label, panel_title, percent, tidy, time_since, title_width
 from hybrid import Dose, Prediction, Schedule
@@ -66,6 +66,7 @@ def schedule_axes(
     largest: Mapping[str, float] | None = None,
     until: float | None = None,
     measured: tuple[ArrayLike, ArrayLike] | None = None,
+    limited: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     under_it: bool = True,
 ) -> Axes:
     """One schedule's bands, the threshold (gid "threshold"), and a mark at every dose along the time axis (gid
@@ -74,7 +75,8 @@ def schedule_axes(
     Arguments: `largest`, by compartment, doses above which are larger than any in training (gid "doses_beyond");
     hatched, the times `beyond` what was trained (gid "beyond"); `until`, when this person was last measured in
     training (gid "until"); `measured`, times and values of what was measured of this person: full dots (gid
-    "measured") `under_it`, this very schedule, and open ones where it was under another. Returns the axes.
+    "measured") `under_it`, this very schedule, and open ones where it was under another; `limited`, times and limits of what
+    is only known to lie beyond these, and whether below: triangles (gid "limited"), full and open likewise. Returns the axes.
     """
     require_kind(bands, Bands, "schedule_axes: bands", "Bands.of(prediction)")
     axes = band_axes(bands, person, axes=axes)
@@ -97,6 +99,9 @@ def schedule_axes(
     if measured is not None:
         seen, values = (np.asarray(v, dtype=np.float64) for v in measured)
         axes.add_line(dots(seen, values, filled=under_it, name="measured"))
+    if limited is not None:
+        at, limit = (np.asarray(v, dtype=np.float64) for v in limited[:2])
+        limited_marks(axes, at, limit, np.asarray(limited[2], dtype=bool), filled=under_it)
     tidy(axes)
     return axes
 
@@ -164,7 +169,7 @@ def what_if_axes(
         handles.append(Line2D([], [], label="dose", **_DOSE))
         if any(_larger(dose, largest) for one in schedules.values() for dose in one.doses):
             handles.append(Line2D([], [], label="dose larger than any in training", **_LARGER))
-    seen = None
+    seen = limited = None
     if measured is not None:
         there = np.isfinite(measured.values[:, channel])
         measured = measured.on_own_clock()
@@ -172,6 +177,10 @@ def what_if_axes(
         own = [schedules is None or schedules.get(name) == measured.schedule for name in predictions]
         handles += [dots(filled=True, name="measured")] * any(own)
         handles += [dots(filled=False, name="measured, under what was given")] * (not all(own))
+        limit, below = beyond_limits(measured, channel)
+        if np.isfinite(limit).any():
+            limited = measured.times, limit, below
+            handles.append(limited_handle(any(own)))
     if until is not None:
         handles.append(
             Line2D([], [], color=GREY, linewidth=1.0, linestyle=(0, (1, 2)), label="last measured in training")
@@ -204,6 +213,7 @@ def what_if_axes(
             largest=largest,
             until=until,
             measured=seen,
+            limited=limited,
             under_it=measured is None or schedules is None or schedule == measured.schedule,
         )
         found = Exceedance.of(prediction, 0.0 if threshold is None else threshold, person=person, channel=channel)
@@ -215,6 +225,7 @@ def what_if_axes(
         panel_title(panel, shown, words)
     lows, highs = zip(*(b.extent() for b in bands.values()), strict=True)
     values = [] if seen is None else seen[1].tolist()
+    values += [] if limited is None else limited[1][np.isfinite(limited[1])].tolist()
     low, high = min([*lows, *values]), max([*highs, *values, *([] if threshold is None else [threshold])])
     pad = 0.05 * (high - low)
     clock = np.array([p.times[person][p.mask[person]][[0, -1]].tolist() for p in predictions.values()])

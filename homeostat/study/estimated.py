@@ -93,7 +93,8 @@ class Estimated:
             objective.people,
             objective.measurements,
             objective.between,
-            tuple(together(table.sentences(), len(away))),
+            # a page has no code between backticks
+            tuple(f"{s.rstrip('.').replace('`', '')}." for s in together(table.sentences(), len(away))),
         )
 
     def to_dict(self) -> dict[str, Any]:

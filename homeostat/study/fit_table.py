@@ -219,6 +219,7 @@ def fit_table(
         unfinished=unfinished,
         diagnosed=seen,
         fitted_on=True,
+        estimated_here=True,
     )
     summary = {
         "certified": bool(proved),

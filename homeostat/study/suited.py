@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from homeostat.study.logarithms import logarithm_notes
 from hybrid import HybridModel, Mesh
 from training import Record, far_covariates
 
@@ -53,9 +54,9 @@ def _unused(records: Sequence[Record], model: HybridModel) -> list[str]:
 
 
 def notes_of(records: Sequence[Record], model: HybridModel) -> list[str]:
-    """What a reader of the page must know of its channels, and of covariates that are far from the model's, or unused."""
+    """What a reader of the page must know of its channels, logarithms among them, and of covariates far away or unused."""
     far = (one.sentence() for one in far_covariates(records, model))
-    return [*_channel_notes(records), *far, *_unused(records, model)]
+    return [*_channel_notes(records), *logarithm_notes(model), *far, *_unused(records, model)]
 
 
 def _channel_notes(records: Sequence[Record]) -> list[str]:

@@ -16,9 +16,10 @@ from hybrid.cutting.restarts import Restarts
 from hybrid.cutting.segments import Segments
 from hybrid.derivative import array_of
 from hybrid.many_rows import Rows
-from hybrid.schedules.dose import Number, as_time
+from hybrid.schedules.dose import Number, as_float, as_time
 from hybrid.schedules.schedule import Schedule
 from hybrid.schedules.signal import sampled
+from hybrid.schedules.steady import Steady
 from physics.administered import NO_DELIVERY, Delivery
 from physics.arguments import require_kind, require_names
 
@@ -50,16 +51,10 @@ def build_segments(
     mesh = mesh or Mesh()
     turned = _turns(turns, people)
     if delivery:
-        if any(len(t) for t in turned):
-            raise ValueError(
-                "build_segments: this model's θ says how doses arrive (a lag, a share, a duration), and an occasion or a "
-                "covariate changes θ on the way: a dose may then be under way while it changes, of which no meaning is built; "
-                "leave lag, fraction, duration and rate out, or give each occasion a record of its own"
-            )
         empty, whole = [replace(s, doses=()) for s in people], replace(mesh, step=None, first=None)
-        fixed = _shared(empty, rows, tuple(states), tuple(inputs), whole)
-        doses = Doses.of(people, rows, fixed, states, mesh)
-        return replace(_shared(people, rows, tuple(states), tuple(inputs), mesh), doses=doses)
+        fixed = _shared(empty, rows, tuple(states), tuple(inputs), whole, turned)
+        doses = Doses.of(people, rows, fixed, states, mesh, turned)
+        return replace(_shared(people, rows, tuple(states), tuple(inputs), mesh, turned), doses=doses)
     return _shared(people, rows, tuple(states), tuple(inputs), mesh, turned)
 
 
@@ -139,7 +134,8 @@ def _cut(
         (emptied.who, at[of_reset] - edges.begin[emptied.who]),
         (turned.who, at[of_turn] - edges.begin[turned.who]),
         (settled.who, at[of_steady] - edges.begin[settled.who]),
-        [one for s, last in zip(schedules, end, strict=True) for one in s.steady if one.time < last],
+        [one for s, last in zip(schedules, end, strict=True) for one in _reached(s, last)],
+        [_opens(s, one) for s, last in zip(schedules, end, strict=True) for one in _reached(s, last)],
         states,
     )
     plain = array_of(grid)
@@ -189,13 +185,24 @@ def _turns(turns: Sequence[Sequence[float] | np.ndarray], people: Sequence[Sched
     return found
 
 
+def _opens(schedule: Schedule, one: Steady) -> bool:
+    """Is nothing given before this steady state?"""
+    return one.time <= min(as_float(given.time) for given in schedule.given)
+
+
+def _reached(schedule: Schedule, end: float) -> list[Steady]:
+    """The steady states of which anything is read: before the last observation, or at it where nothing else is there then."""
+    return [one for one in schedule.steady if one.time < end or (one.time == end and _opens(schedule, one))]
+
+
 def _anew(schedules: Sequence[Schedule], turns: Sequence[np.ndarray], end: np.ndarray) -> tuple[Moments, Moments, Moments]:
     """When people's records are reset, turn to another θ, and are in a steady state, before their last observation."""
     found = []
-    for times in ([s.resets for s in schedules], turns, [[one.time for one in s.steady] for s in schedules]):
+    settled = [[one.time for one in _reached(s, last)] for s, last in zip(schedules, end, strict=True)]
+    for times, until in (([s.resets for s in schedules], end), (turns, end), (settled, np.full_like(end, np.inf))):
         who = np.repeat(np.arange(len(schedules)), [len(t) for t in times])
         at = np.array([t for own in times for t in own], dtype=np.float64)
-        there = at < end[who] if len(at) else np.zeros(0, dtype=bool)
+        there = at < until[who] if len(at) else np.zeros(0, dtype=bool)
         found.append(Moments.plain(who[there], at[there]))
     return found[0], found[1], found[2]
 

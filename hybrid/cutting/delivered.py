@@ -1,8 +1,11 @@
-"""Doses that arrive as the person's own θ says: every record cut anew for its θ, all of them at once, differentiable in θ."""
+"""Doses that arrive as the person's own θ says: every record cut anew for its θ, all of them at once, differentiable in θ.
+
+Where θ changes on the way (an occasion, a covariate) each dose arrives as the θ says in which it was given; what begins anew, a
+reset or a steady state, takes back what was given before and has yet to arrive.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +15,7 @@ from hybrid.cutting.mesh import Mesh
 from hybrid.cutting.segments import Segments
 from hybrid.cutting.stretches import meshed
 from hybrid.derivative import mapped
-from hybrid.schedules.dose import SAME, as_time
+from hybrid.schedules.dose import SAME, as_float, as_time
 from hybrid.schedules.schedule import Schedule
 from physics import capture
 from physics.administered import Delivery
@@ -26,9 +29,11 @@ class Doses:
     """What is given to N people, at most D doses each, as it was said: none of it has been moved by any θ yet.
 
     `time`, `lag`, `duration`, `amount` (N, D), and `state` (N, D) by number; who has fewer has some of amount 0 at the end.
-    `left` (N, D): 0 where the duration is said, 1 where the model knows the rate, 2 where it knows the duration. `fixed`: the
-    records cut where nothing moves, at observations and points of inputs; `edges` (N, K0 + 1), the ends of those stretches, each
-    the very number of its observation; `times` (N, T) of the observations. `who` (N,): the same number for copies of one person,
+    `left` (N, D): 0 where the duration is said, 1 where the model knows the rate, 2 where it knows the duration, 3 where the rate
+    is said, and so the duration of the whole dose. `piece` (N, D): how often θ has turned by the time at which it is given ·
+    `stop` (N, D): when everything begins anew after that, +∞ for never. `fixed`: the records cut where nothing moves, at
+    observations, points of inputs, turns, resets and steady states; `edges` (N, K0 + 1), the ends of those stretches, each the
+    very number of its observation; `times` (N, T) of the observations. `who` (N,): the same number for copies of one person,
     whose stretches are cut into equally many steps, so that differences between copies hold nothing of the solver's error. `mesh`
     cuts the steps.
     """
@@ -42,6 +47,8 @@ class Doses:
     amount: Tensor
     state: Tensor
     left: Tensor
+    piece: Tensor
+    stop: Tensor
     who: Tensor
     mesh: Mesh
 
@@ -52,8 +59,9 @@ class Doses:
         fixed: Segments,
         states: Sequence[str],
         mesh: Mesh,
+        turns: Sequence[np.ndarray] = (),  # N × (C_i,)
     ) -> "Doses":
-        """Of these people, whose records without their doses are `fixed`."""
+        """Of these people, whose records without their doses are `fixed` and go on with another θ at `turns`."""
         N, D, T = len(schedules), max((len(s.doses) for s in schedules), default=0), fixed.segment.shape[1]
         seen = np.stack([np.concatenate([t, np.full(T - len(t), t[-1])]) for t in times])
         number = {name: k for k, name in enumerate(states)}
@@ -66,18 +74,26 @@ class Doses:
             rows = [torch.stack([*map(as_time, row), *[as_time(0.0)] * (D - len(row))]) for row in column]
             return torch.stack(rows)
 
-        def whole(of: dict[Any, int], name: str) -> Tensor:  # (N, D)
-            rows = [[*(of[getattr(d, name)] for d in s.doses), *[0] * (D - len(s.doses))] for s in schedules]
-            return torch.tensor(rows, dtype=torch.long).view(N, D)
+        def whole(rows: Sequence[Sequence[int]]) -> Tensor:  # (N, D)
+            return torch.tensor([[*row, *[0] * (D - len(row))] for row in rows], dtype=torch.long).view(N, D)
 
+        piece, stop = np.zeros((N, D), dtype=np.int64), np.full((N, D), np.inf)
+        for i, schedule in enumerate(schedules):
+            given = np.array([as_float(d.time) for d in schedule.doses])
+            if turns:  # a dose at the time of a change comes after it
+                piece[i, : len(given)] = np.searchsorted(turns[i], given, side="right")
+            anew = np.array([*schedule.anew, np.inf])
+            stop[i, : len(given)] = anew[np.searchsorted(anew[:-1], given, side="right")]
         numbers = {name: table(name) for name in ("time", "lag", "duration", "amount")}
         return Doses(
             fixed,
             _edges(fixed, torch.from_numpy(seen[:, -1:])),
             torch.from_numpy(seen),
             **numbers,
-            state=whole(number, "state"),
-            left=whole(_LEFT, "modelled"),
+            state=whole([[number[d.state] for d in s.doses] for s in schedules]),
+            left=whole([[3 if d.kept == "rate" else _LEFT[d.modelled] for d in s.doses] for s in schedules]),
+            piece=torch.from_numpy(piece),
+            stop=torch.from_numpy(stop),
             who=torch.arange(N),
             mesh=mesh,
         )
@@ -100,9 +116,31 @@ class Doses:
 
 
 def require_said(schedules: Sequence[Schedule], states: Sequence[str], delivery: Delivery) -> None:
-    """Raise `ValueError` for a dose that leaves its rate or duration to a model that does not know it."""
+    """Raise `ValueError` for a dose that leaves its rate or duration to a model that does not know it, for a part of an infusion
+    whose end a fraction would move, and for a steady state of doses that this θ makes arrive otherwise.
+    """
     known = {"rate": {states[s] for s, _ in delivery.rate}, "duration": {states[s] for s, _ in delivery.duration}}
+    shared, late = ({states[s] for s, _ in pairs} for pairs in (delivery.fraction, delivery.lag))
     for schedule in schedules:
+        for one in schedule.steady:
+            if one.state in late:
+                raise ValueError(
+                    f"the doses that led to the steady state at {one.time:g} are taken to arrive in {one.state} when they are "
+                    f"given, and the model has a lag there; write the earlier doses as doses, or leave the lag of {one.state} out"
+                )
+            if one.kept == "rate" and one.state in shared and one.duration >= one.every * (1.0 - 1e-9):
+                raise ValueError(
+                    f"the steady state at {one.time:g} is of infusions into {one.state} that follow one another without a pause, "
+                    "and the model's fraction there would make each of them shorter at its rate; say their duration (DUR, "
+                    f"kept='duration'), or leave the fraction of {one.state} out"
+                )
+        for dose in schedule.doses:
+            if dose.kept == "cut" and dose.state in shared:
+                raise ValueError(
+                    f"the infusion into {dose.state} at {as_float(dose.time):g} is a part of one whose rate was said, and how "
+                    f"long all of it lasts depends on the model's fraction; change nothing that goes into {dose.state} while it "
+                    "runs, or say its duration (DUR, kept='duration')"
+                )
         for dose in schedule.doses:
             if dose.modelled and dose.state not in known[dose.modelled]:
                 raise ValueError(
@@ -114,7 +152,7 @@ def require_said(schedules: Sequence[Schedule], states: Sequence[str], delivery:
 def delivered(
     segments: Segments,
     delivery: Delivery,
-    theta: Tensor,  # (N, q)
+    theta: Tensor,  # (N, q), or (N, P, q) of the pieces between turns
 ) -> Segments:
     """The segments of these records for these θ: each dose arrives when, how fast and as much of it as the person's θ says.
 
@@ -137,17 +175,14 @@ def delivered(
         )
     N, D = given.time.shape
     n = segments.jump.shape[-1]
-    segments.require_unbroken(
-        "a model whose θ says how doses arrive (a lag, a share, a rate)", "write each stretch as a record of its own, "
-        "and doses in full"
-    )
-    require_shape(theta, "delivered: theta", N, "q", write="model.theta(personal, covariates)[m]", like=segments.dt)
+    if theta.ndim != 3:
+        require_shape(theta, "delivered: theta", N, "q", write="model.theta(personal, covariates)[m]", like=segments.dt)
     arrives, lasts, amount, slow = _arrivals(given, delivery, theta, n)
     fixed, ends = given.fixed, given.edges
     end = ends[:, -1:]
     # what begins at the end of a record or later is not read
-    begin = torch.where(arrives < end, arrives, end)
-    until = arrives + lasts
+    begin = torch.where((arrives < end) & (arrives < given.stop), arrives, end)
+    until = torch.minimum(arrives + lasts, given.stop)
     finish = torch.where((until < end) & slow, until, end)
     infusing = torch.nonzero(slow.any(0))[:, 0]  # (I,) the columns with an infusion of anybody
     edges = torch.cat([ends, begin, finish[:, infusing]], 1)  # (N, L)
@@ -195,6 +230,8 @@ def delivered(
         fraction=fraction,
         apart=segments.apart,
         delivered=True,
+        # what happens at one of the fixed ends happens there still, before a dose of its time
+        restarts=None if fixed.restarts is None else fixed.restarts.moved(place),
     )
     return meshed(whole, given.mesh, np.zeros(N), given.who)
 
@@ -215,20 +252,25 @@ def _edges(
 def _arrivals(
     given: Doses,
     delivery: Delivery,
-    theta: Tensor,  # (N, q)
+    theta: Tensor,  # (N, q) or (N, P, q)
     n: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # (N, D) each
     """When each dose begins to arrive, how long it lasts, how much of it there is, and whether it is an infusion."""
+    pieces = theta if theta.ndim == 3 else theta[:, None]
+    piece = given.piece if theta.ndim == 3 else torch.zeros_like(given.piece)
 
     def of(pairs: tuple[tuple[int, int], ...], otherwise: float) -> Tensor:
-        known, columns = dict(pairs), theta.unbind(-1)
-        plain = theta.new_full(theta.shape[:-1], otherwise)
-        by_state = torch.stack([columns[known[s]] if s in known else plain for s in range(n)], -1)  # (N, n)
-        return by_state.gather(1, given.state)
+        known, columns = dict(pairs), pieces.unbind(-1)
+        plain = pieces.new_full(pieces.shape[:-1], otherwise)
+        by_state = torch.stack([columns[known[s]] if s in known else plain for s in range(n)], -1)  # (N, P, n)
+        return by_state.flatten(1).gather(1, piece * n + given.state)
 
-    amount = given.amount * of(delivery.fraction, 1.0)
+    share = of(delivery.fraction, 1.0)
+    amount = given.amount * share
     lasts = torch.where(given.left == 2, of(delivery.duration, 1.0), given.duration)
     lasts = torch.where(given.left == 1, amount / of(delivery.rate, 1.0), lasts)
+    # where the rate was said it stays: less runs in for less time
+    lasts = torch.where(given.left == 3, given.duration * share, lasts)
     arrives = given.time + given.lag + of(delivery.lag, 0.0)
     # what lasts no time that a number can tell is there at once: no rate divides by it
     slow = ((given.left > 0) | (given.duration.detach() > 0)) & ((arrives + lasts).detach() > arrives.detach())

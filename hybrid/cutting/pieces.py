@@ -43,10 +43,11 @@ class Pieces:
     """N records as R rows, one for each piece of each.
 
     `rows`: the tensors of the rows' segments, by name · `owner` (R,) whose each is · `opens` (R,) the record's segment at
-    which it begins · `kind` (R,):
+    which it begins, one more than there are where that is at its end · `kind` (R,):
     `CONTINUES` (the row before it), `FIRST`, `REST`, or the number of the steady state that it starts from · `turn` (R,), how
     often its record has turned to another θ by then · `row`, `slot` (N, T): where each observation is read.
     What a steady state adds is a row of its own, in which nothing arrives and nothing drives, and is added to what is read:
+    An observation at the time of a steady state before which nothing was given is read at the beginning of that piece.
     `more` (3, A), the place of the observation in (N, T) in one number, the row and the slot.
     """
 
@@ -65,9 +66,11 @@ class Pieces:
         found = whole.restarts
         assert found is not None
         (N, K), seen = whole.dt.shape, array_of(whole.segment)
-        T, early = seen.shape[1], array_of(whole.fraction) == 0
-        reset_who, reset_at, who, at, added = (
-            array_of(getattr(found, name)) for name in ("reset_who", "reset_at", "who", "at", "added")
+        shares = array_of(whole.fraction)
+        T, early = seen.shape[1], shares == 0
+        boundary = np.where(early, 0, np.where(shares == 1, seen + 1, -1))  # where an observation is at one
+        reset_who, reset_at, who, at, added, first = (
+            array_of(getattr(found, name)) for name in ("reset_who", "reset_at", "who", "at", "added", "first")
         )
         breaks: list[dict[int, int]] = [{} for _ in range(N)]
         turns: list[list[int]] = [[] for _ in range(N)]
@@ -87,6 +90,9 @@ class Pieces:
             edges = [0, *sorted(own), K]
             # an observation at the record's start is read before everything that happens there
             piece = np.where(early[i], 0, np.searchsorted(np.array(edges[1:-1]), seen[i], side="right"))
+            for p, k in enumerate(edges[1:-1]):  # a steady state that is the first thing of all is there at its own time
+                if own[k] >= 0 and first[own[k]]:
+                    piece[boundary[i] == k] = p + 1
             for p, (low, high) in enumerate(itertools.pairwise(edges)):
                 here = place[piece == p]
                 row[i, here], slot[i, here] = len(rows), np.arange(len(here))
@@ -97,7 +103,7 @@ class Pieces:
         for e in np.flatnonzero(added).tolist():
             i, low = int(who[e]), int(at[e])
             high = min((k for k in breaks[i] if k > low), default=K)
-            here = place[(seen[i] >= low) & (seen[i] < high) & ~early[i]]
+            here = place[((seen[i] >= low) & (seen[i] < high) & ~early[i]) | ((boundary[i] == low) & first[e])]
             more += [(i * T + int(t), len(rows), s) for s, t in enumerate(here)]
             rows.append((i, low, high, e, sum(k <= low for k in turns[i])))
             readings.append(here)
@@ -110,7 +116,8 @@ class Pieces:
         count = closes - opens
         steps = np.arange(max(int(count.max()), 1))
         there = whole_numbers(steps < count[:, None])
-        index = whole_numbers(np.minimum(opens[:, None] + steps, np.maximum(closes - 1, opens)[:, None]))
+        index = np.minimum(opens[:, None] + steps, np.maximum(closes - 1, opens)[:, None])
+        index = whole_numbers(np.minimum(index, K - 1))  # a piece may begin at the record's very end
         mine = whole_numbers(owner)[:, None]
         quiet = whole_numbers(np.arange(len(rows)) >= alone)[:, None, None]
 
@@ -127,6 +134,8 @@ class Pieces:
         none = np.array([not len(t) for t in readings])[:, None]
         local = np.where(none, 0, seen[owner[:, None], read] - opens[:, None])
         fraction = whole.fraction[mine, whole_numbers(read)]
+        fraction = torch.where(whole_numbers(local < 0), torch.zeros_like(fraction), fraction)  # at the very beginning of a piece
+        local = np.maximum(local, 0)
         made = {
             "dt": torch.where(there, dt, torch.zeros_like(dt)),
             "start": whole.start[mine, index],

@@ -20,7 +20,8 @@ class Restarts:
     somebody.
 
     `reset_who`, `reset_at` (R,) · `turn_who`, `turn_at` (C,) · `who`, `at` (E,), `state` (E,) by number,
-    `amount` (E,), `added` (E,) bool, and one interval of
+    `amount` (E,), `added` (E,) bool, `rated` (E,) bool, whether their rate was said, `first` (E,) bool,
+    whether nothing was given before, and one interval of
     each in two stretches: `length` and `rate` (E, 2), of an amount of 1 (`Course`).
     """
 
@@ -33,11 +34,15 @@ class Restarts:
     state: Tensor
     amount: Tensor
     added: Tensor
+    rated: Tensor
+    first: Tensor
     length: Tensor
     rate: Tensor
 
     @staticmethod
-    def of(resets: At, turns: At, steady: At, given: Sequence[Steady], states: Sequence[str]) -> "Restarts | None":
+    def of(
+        resets: At, turns: At, steady: At, given: Sequence[Steady], first: Sequence[bool], states: Sequence[str]
+    ) -> "Restarts | None":
         """These, None where there are none."""
         if not len(resets[0]) and not len(turns[0]) and not given:
             return None
@@ -52,6 +57,8 @@ class Restarts:
             torch.tensor([list(states).index(one.state) for one in given], dtype=torch.long),
             torch.stack([as_time(one.amount) for one in given]) if given else torch.zeros(0, dtype=torch.float64),
             torch.tensor([one.added for one in given], dtype=torch.bool),
+            torch.tensor([one.kept == "rate" for one in given], dtype=torch.bool),
+            torch.tensor(first, dtype=torch.bool),
             torch.tensor([c.length for c in courses], dtype=torch.float64).reshape(-1, 2),
             torch.tensor([c.rate for c in courses], dtype=torch.float64).reshape(-1, 2),
         )
@@ -68,6 +75,18 @@ class Restarts:
         begun = {"reset_who": new, "reset_at": self.reset_at[old], "turn_who": turned, "turn_at": self.turn_at[turn]}
         return Restarts(**begun, who=who, **kept)
 
+    def moved(
+        self,
+        place: Tensor,  # (N, K)
+    ) -> "Restarts":
+        """The same before other segments: what stood before segment k of person i stands before that of number place[i, k]."""
+        found: dict[str, Any] = {
+            "reset_at": place[self.reset_who, self.reset_at],
+            "turn_at": place[self.turn_who, self.turn_at],
+            "at": place[self.who, self.at],
+        }
+        return replace(self, **found)
+
     def to(self, like: Tensor) -> "Restarts":
         """The same in the dtype and on the device of `like`."""
         moved: dict[str, Any] = {name: getattr(self, name).to(like) for name in ("amount", "length", "rate")}
@@ -75,5 +94,5 @@ class Restarts:
         return replace(self, **moved, **placed)
 
 
-_EACH = ("at", "state", "amount", "added", "length", "rate")
-_WHOLE = ("reset_who", "reset_at", "turn_who", "turn_at", "who", "at", "state", "added")
+_EACH = ("at", "state", "amount", "added", "rated", "first", "length", "rate")
+_WHOLE = ("reset_who", "reset_at", "turn_who", "turn_at", "who", "at", "state", "added", "rated", "first")

@@ -129,13 +129,21 @@ def meshed(
     of = torch.from_numpy((parts.row % K)[index]).to(like.device)
     # behind a person's last part stand some that begin and end at the end of the last segment
     low, high = (torch.from_numpy(np.where(there, v[index], 1.0)).to(like) for v in (begin, end))
-    return replace(segments.refine(of, low, high), meshed=True)
+    restarts = segments.restarts
+    if restarts is not None:
+        # the first part of each segment
+        each = count.reshape(N, K)
+        restarts = restarts.moved(torch.from_numpy(each.cumsum(1) - each).to(like.device))
+    return replace(replace(segments, restarts=None).refine(of, low, high), meshed=True, restarts=restarts)
 
 
 def _anew(segments: Segments, dt: np.ndarray) -> np.ndarray:  # (N, K) bool
     """Does the right-hand side begin anew at a segment's beginning: a dose, another rate, a step or a bend of an input?"""
     jump, rate, u0, u1 = (array_of(v) for v in (segments.jump, segments.rate, segments.u0, segments.u1))
     found = (jump != 0).any(-1)
+    if (begun := segments.restarts) is not None:
+        for who, at in ((begun.reset_who, begun.reset_at), (begun.turn_who, begun.turn_at), (begun.who, begun.at)):
+            found[array_of(who), array_of(at)] = True
     if dt.shape[1] < 2:
         return found
     found[:, 1:] |= (rate[:, 1:] != rate[:, :-1]).any(-1) | (u0[:, 1:] != u1[:, :-1]).any(-1)

@@ -19,7 +19,6 @@ def slack(*times: float) -> float:
     return SAME * max(map(abs, times))
 
 
-
 def as_float(number: Number) -> float:
     """The plain number.
 
@@ -48,8 +47,12 @@ class Dose:
     first. The lag is the time between giving and arriving: a tablet that has to dissolve.
     `modelled`: "rate" or "duration" of a dose that runs in at a rate, or for a time, that is a parameter of the model
     (`physics.Administered`; RATE −1 and −2 in tables) and that its own `duration` leaves out.
-    Errors: `ValueError` for a duration beside `modelled`, a negative or non-finite amount, duration or lag, and a time that is
-    not finite.
+    `kept`, where a model's fraction F changes how much of an infusion arrives: "duration", it lasts as long as was said and runs
+    at F·amount/duration; "rate", it was the rate amount/duration that was said (RATE in tables), and it lasts F·duration. Without
+    a fraction both are one. "cut" is what `Schedule` makes of a part of an infusion whose rate was said: a model with a fraction
+    there refuses it.
+    Errors: `ValueError` for a duration beside `modelled`, a rate kept of a dose without a duration, a negative or non-finite
+    amount, duration or lag, and a time that is not finite.
     """
 
     state: str
@@ -58,6 +61,7 @@ class Dose:
     duration: Number = 0.0
     lag: Number = 0.0
     modelled: Literal["", "rate", "duration"] = ""
+    kept: Literal["duration", "rate", "cut"] = "duration"
 
     def __post_init__(self) -> None:
         if not isinstance(self.state, str) or not self.state.strip():
@@ -65,6 +69,7 @@ class Dose:
                 f"a dose goes into a compartment, by its name, and got {quote(self.state)}; write Dose('gut', 0.0, 320.0)"
             )
         require_choice(self.modelled, ("", "rate", "duration"), f"dose into {quote(self.state)}: modelled")
+        require_choice(self.kept, ("duration", "rate", "cut"), f"dose into {quote(self.state)}: kept")
         for name in ("time", "duration", "lag", "amount"):
             value, least = getattr(self, name), -float("inf") if name == "time" else 0.0
             each: list[object] = [value]
@@ -79,6 +84,7 @@ class Dose:
                 f"dose into {quote(self.state)}: its {self.modelled} is the model's, and it has a duration of "
                 f"{as_float(self.duration):g}; leave one of the two out"
             )
+        require_rate(self.kept, self.duration, f"dose into {quote(self.state)}")
 
     @property
     def bolus(self) -> bool:
@@ -98,6 +104,17 @@ class Dose:
         require_number(count, "Dose(…).repeated: count, how many doses in all,", least=1.0, most=1e5, whole=True)
         require_number(interval, "Dose(…).repeated: interval", above=0.0)
         return tuple(replace(self, time=self.time + k * interval) for k in range(int(count)))
+
+
+def require_rate(kept: str, duration: Number, where: str) -> None:
+    """Raise `ValueError`, beginning with `where`, where a rate is kept of what has none."""
+    if kept != "duration" and as_float(duration) == 0.0:
+        raise ValueError(f"{where}: its rate is kept and it has none, all of it arrives at once; give a duration, amount/rate")
+
+
+def part_of(dose: Dose, amount: Number, duration: Number) -> Dose:
+    """A part of an infusion. How long all of it lasts is no longer known where its rate was said and a model has a fraction."""
+    return replace(dose, amount=amount, duration=duration, kept="duration" if dose.kept == "duration" else "cut")
 
 
 def no_earlier(dose: Dose, time: float) -> Dose:

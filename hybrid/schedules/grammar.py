@@ -20,20 +20,23 @@ GRAMMAR = """\
 schedule  = statements { ";" "from" time ":" statements }
 statements = statement { ";" statement }
 statement = dose | scale | split | clear | set | reset | steady | nothing
-dose      = "dose" amount "->" state "@" time [ "every" duration "x" count ] [ "over" ( duration | "duration" | "rate" ) ]
+dose      = "dose" amount "->" state "@" time [ "every" duration "x" count ] [ over ]
+over      = "over" ( duration [ "rate" "kept" ] | "duration" | "rate" )
 scale     = "scale" state "by" number
 split     = "split" state "in" count "every" duration
 clear     = "clear" state
 set       = "set" input "=" value [ "@" time ] { "," value "@" time } [ "linear" | "held" ]
 reset     = "reset" "@" time
-steady    = "steady" amount "->" state "@" time "every" duration [ "over" duration ] [ "added" ]
+steady    = "steady" amount "->" state "@" time "every" duration [ "over" duration [ "rate" "kept" ] ] [ "added" ]
 amount, value, time, duration = number [ unit ]
 
 dose   replaces the doses into that compartment; several dose statements into one compartment add up.
        every 8 h x 3: three doses in all, 8 h apart. over 2 h: an infusion at a constant rate. over duration, over rate: an
-       infusion whose duration or rate the model knows of each person.
-scale  multiplies every dose into the compartment; split cuts each into equal ones, the first at the old time.
-clear  takes the doses into the compartment away.
+       infusion whose duration or rate the model knows of each person. rate kept: where a model has a fraction of it arrive, the
+       rate stays as it is and not the duration.
+scale  multiplies every dose into the compartment, those that led to a steady state too, unless a from stands before it; split
+       cuts each into equal ones, the first at the old time.
+clear  takes the doses into the compartment away. Neither it nor split changes the doses that led to a steady state.
 set    replaces an input signal: linear between its points (default), or held from each to the next. One value
        without a time holds throughout.
 reset  makes everything at that time as if nothing had ever been given, before a dose of the same time.
@@ -48,7 +51,7 @@ examples
 """ + "\n".join(f"  {example}" for example in EXAMPLES)
 
 STATEMENTS = ("dose", "scale", "split", "clear", "set", "reset", "steady")
-KEYWORDS = ("every", "over", "added", "x", "×", "by", "in", "linear", "held", "from", *STATEMENTS)
+KEYWORDS = ("every", "over", "rate", "added", "x", "×", "by", "in", "linear", "held", "from", *STATEMENTS)
 
 
 def name_text(name: str) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from hybrid.schedules.dose import Dose, as_float, no_earlier, slack
+from hybrid.schedules.dose import Dose, as_float, no_earlier, part_of, slack
 from hybrid.schedules.schedule_text import parse_schedule
 from hybrid.schedules.signal import Signal
 from hybrid.schedules.steady import Steady
-from physics.arguments import quote, require_callable, require_kind, require_number, require_text
+from physics.arguments import quote, require_callable, require_flag, require_kind, require_number, require_text
 from physics.glance import Summary, brief, glance
 
 
@@ -32,15 +32,18 @@ def _summary(schedule: Any) -> Summary:
     ]
 
 
+_KEPT = {"duration": "", "rate": ", its rate kept", "cut": ", a part"}
+
+
 def _words(dose: Dose) -> str:
     slowly = f" over {brief(dose.duration)}" if isinstance(dose.duration, Tensor) or dose.duration else ""
-    slowly = f", its {dose.modelled} the model's" if dose.modelled else slowly
+    slowly = f", its {dose.modelled} the model's" if dose.modelled else slowly + _KEPT[dose.kept]
     late = f", {brief(dose.lag)} late" if isinstance(dose.lag, Tensor) or dose.lag else ""
     return f"{brief(dose.amount)} at {brief(dose.time)}{slowly}{late}"
 
 
 def _settled_words(one: Steady) -> str:
-    slowly = f" over {brief(one.duration)}" if one.duration else ""
+    slowly = f" over {brief(one.duration)}" + _KEPT[one.kept] if one.duration else ""
     return f"{brief(one.amount)} into {one.state} every {brief(one.every)}{slowly}, at {brief(one.time)}{', added' * one.added}"
 
 
@@ -51,7 +54,7 @@ class Schedule:
     `resets`: times at which everything is as if nothing had ever been given: the model's own start of somebody of whom nothing
     was measured. Infusions that run then end, and what was given before and has yet to arrive does not. `steady`: steady states
     that are reached at a time without the doses that led there. At one time observations come first, then a reset, then steady
-    states, then doses.
+    states, then doses; a steady state before which nothing was given is there at its own time already.
 
     Law: `do` keeps everything that it does not name, and with `since` everything before that time; cutting an infusion in two
     changes nothing; what is simulated up to t and from there on by `since(t)` is what is simulated at once. A dose that comes
@@ -260,7 +263,8 @@ class Schedule:
                 rest.append(no_earlier(dose if given else replace(dose, time=dose.arrival, lag=0.0), time))
             elif not dose.bolus and begin + as_float(dose.duration) > time + near:
                 left = dose.arrival + dose.duration - time
-                rest.append(Dose(dose.state, time, dose.amount * (left / dose.duration), left))
+                begun = replace(dose, time=time, lag=0.0)
+                rest.append(part_of(begun, dose.amount * (left / dose.duration), left))
         inputs = {name: signal.since(time) for name, signal in self.inputs.items()}
         return Schedule(_sorted(rest), inputs, time, *self._anew_since(time))
 
@@ -290,7 +294,7 @@ class Schedule:
                 later.append(replace(dose, time=time))  # it may run: who changes it is told that nobody can cut it
             elif not dose.bolus and as_float(dose.time) + as_float(dose.duration) > time + near:
                 left = dose.time + dose.duration - time
-                later.append(replace(dose, time=time, amount=dose.amount * (left / dose.duration), duration=left))
+                later.append(part_of(replace(dose, time=time), dose.amount * (left / dose.duration), left))
         inputs = {name: signal.since(time) for name, signal in self.inputs.items()}
         before = Schedule(_sorted(later), inputs, time, *self._anew_since(time))
         after = change(before)
@@ -340,14 +344,17 @@ class Schedule:
     def _slack(self, time: float) -> float:
         return slack(time, self.start, *(as_float(d.time) for d in self.doses))
 
-    def scaled(self, state: str, factor: float) -> "Schedule":
-        """Every dose into `state` times `factor`.
+    def scaled(self, state: str, factor: float, *, history: bool = True) -> "Schedule":
+        """Every dose into `state` times `factor`; with `history` those that led to a steady state too.
 
         Errors: `ValueError` for a factor below 0, or where nothing goes into `state`.
         """
         require_number(factor, "scaled: factor", least=0.0)
-        self._require_some(state)
-        return self.do({state: [replace(d, amount=d.amount * factor) for d in self.into(state)]})
+        require_flag(history, "scaled: history")
+        if not (history and any(s.state == state for s in self.steady)):
+            self._require_some(state)
+        steady = tuple(replace(s, amount=s.amount * factor) if history and s.state == state else s for s in self.steady)
+        return replace(self.do({state: [replace(d, amount=d.amount * factor) for d in self.into(state)]}), steady=steady)
 
     def split(self, state: str, parts: int, interval: float) -> "Schedule":
         """Every dose into `state` in `parts` equal ones, `interval` apart, the first at the old time."""
@@ -390,4 +397,4 @@ def _until(dose: Dose, time: float, near: float) -> Dose:
     if dose.bolus or as_float(dose.time) + as_float(dose.duration) <= time + near:
         return dose
     given = time - dose.time
-    return replace(dose, amount=dose.amount * (given / dose.duration), duration=given)
+    return part_of(dose, dose.amount * (given / dose.duration), given)

@@ -37,7 +37,7 @@ class Given(Protocol):
     def begun_anew(self: S, *, resets: Sequence[float] = (), steady: Sequence[Steady] = ()) -> S: ...
     def do(self: S, *changes: Mapping[str, Sequence[Dose]], inputs: Mapping[str, Signal] | None = None) -> S: ...
     def added(self: S, *doses: Dose) -> S: ...
-    def scaled(self: S, state: str, factor: float) -> S: ...
+    def scaled(self: S, state: str, factor: float, *, history: bool = True) -> S: ...
     def split(self: S, state: str, parts: int, interval: float) -> S: ...
     def onwards(self: S, time: float, change: Callable[[S], S]) -> S: ...
 
@@ -89,11 +89,13 @@ def format_schedule(schedule: Given, *, units: Mapping[str, str] | None = None) 
         statement = f"dose {amount(as_float(dose.amount), dose.state)} -> {name_text(dose.state)}"
         statement += f" @ {amount(as_float(dose.arrival), 'time')}"
         slowly = f" over {amount(as_float(dose.duration), 'time')}" if not dose.bolus else ""
+        slowly += " rate kept" if dose.kept == "rate" else ""
         parts.append(statement + (f" over {dose.modelled}" if dose.modelled else slowly))
     for one in schedule.steady:
         statement = f"steady {amount(as_float(one.amount), one.state)} -> {name_text(one.state)} @ {amount(one.time, 'time')}"
         statement += f" every {amount(one.every, 'time')}"
         statement += f" over {amount(one.duration, 'time')}" if one.duration else ""
+        statement += " rate kept" if one.kept == "rate" else ""
         parts.append(statement + (" added" if one.added else ""))
     parts += [f"reset @ {amount(time, 'time')}" for time in schedule.resets]
     for name, signal in schedule.inputs.items():
@@ -245,8 +247,16 @@ class _Parser(Generic[S]):
         every, duration = self._duration("interval"), 0.0
         if self.read.take_word("over"):
             duration = self._duration("duration of the infusion")
+        kept = self._kept() if duration else "duration"
         added = self.read.take_word("added") is not None
-        self.now = self.now.begun_anew(steady=(Steady(state, time, amount, every, duration, added),))
+        self.now = self.now.begun_anew(steady=(Steady(state, time, amount, every, duration, added, kept),))
+
+    def _kept(self) -> Literal["duration", "rate"]:
+        """What of an infusion a fraction leaves as it was said."""
+        if self.read.take_word("rate") is None:
+            return "duration"
+        self.read.need_word("kept", use="what stays", example="over 2 rate kept")
+        return "rate"
 
     def _when(self, what: str) -> float:
         time, token = self._quantity("time", "time")
@@ -285,6 +295,7 @@ class _Parser(Generic[S]):
         time = max(time, self.now.start)
         interval, count, duration = 0.0, 1, 0.0
         modelled: Literal["", "rate", "duration"] = ""
+        kept: Literal["duration", "rate"] = "duration"
         if self.read.take_word("every"):
             interval = self._duration("interval")
             self.read.need_word("x", "×", use="the number of doses in all")
@@ -296,6 +307,7 @@ class _Parser(Generic[S]):
                 modelled = "rate"
             else:
                 duration = self._duration("duration of the infusion")
+                kept = self._kept() if duration else "duration"
         if state in self.altered and state not in self.retold:
             self.read.fail(
                 target,
@@ -306,13 +318,14 @@ class _Parser(Generic[S]):
             self.retold.add(state)
             self.now = self.now.do({state: []})
         self._require_few(at_amount, len(self.now.doses) + count)
-        new = [Dose(state, time + k * interval, amount, duration, modelled=modelled) for k in range(count)]
+        new = [Dose(state, time + k * interval, amount, duration, modelled=modelled, kept=kept) for k in range(count)]
         self.now = self.now.added(*new)  # those of one time stay in the order in which they were typed
 
     def _dosed(self, verb: str) -> str:
         token = self.read.peek()
         state = self._name(self.states, "compartment")
-        if not self.now.into(state):
+        behind = verb == "scale" and not self.since and any(s.state == state for s in self.now.steady)
+        if not behind and not self.now.into(state):
             when = f" from {self.now.start:g} on, and what was given before stays" if self.since else ""
             write = f"dose 1 -> {name_text(state)} @ {self.now.start if self.since else 0:g}"
             self.read.fail(token, f"there is no dose into {state} to {verb}{when}; give one: {write}")
@@ -325,7 +338,8 @@ class _Parser(Generic[S]):
         if factor < 0.0:
             self.read.fail(token, f"the factor is {token.text}, and doses cannot be negative; write one from 0 on")
         self.altered.add(state)
-        self.now = self.now.scaled(state, factor)
+        # the doses that led to a steady state were given before what is done from a time on
+        self.now = self.now.scaled(state, factor, history=not self.since)
 
     def _split(self) -> None:
         token, state = self.read.peek(), self._dosed("split")

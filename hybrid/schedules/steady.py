@@ -1,12 +1,13 @@
 """A steady state that is known without the doses that led to it: the same dose at the same interval, for as long as it takes."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
-from hybrid.schedules.dose import Number, as_float
-from physics.arguments import quote, require_flag, require_number
+from hybrid.schedules.dose import Number, as_float, require_rate
+from physics.arguments import quote, require_choice, require_flag, require_number
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,10 @@ class Steady:
     one.
 
     x(time) = x* with x* = Φ(x*), Φ one interval: the dose, at once or over `duration`, and what is left of the interval. The dose
-    at `time` itself is none of it: it is a `Dose` of the schedule, where one is given.
+    at `time` itself is none of it: it is a `Dose` of the schedule, where one is given. A value of `time` itself is read of x*,
+    the trough, where nothing was given before; where something was, it comes first, as everywhere (`Schedule`), and is read of
+    that.
+    `kept`: "duration" or "rate", what a model's fraction leaves of an infusion (`Dose.kept`).
     `added`: x* is added to what is there (which has a meaning for linear models alone) instead of replacing it. What replaces
     ends infusions that run, and what was given before and has yet to arrive does not.
     An infusion as long as the interval runs for ever; a longer one overlaps with itself, and what is left of those that began
@@ -30,6 +34,7 @@ class Steady:
     every: float
     duration: float = 0.0
     added: bool = False
+    kept: Literal["duration", "rate"] = "duration"
 
     def __post_init__(self) -> None:
         if not isinstance(self.state, str) or not self.state.strip():
@@ -47,6 +52,8 @@ class Steady:
         require_number(self.duration, f"{what}: duration", least=0.0)
         require_number(self.amount, f"{what}: amount", least=0.0)
         require_flag(self.added, f"{what}: added")
+        require_choice(self.kept, ("duration", "rate"), f"{what}: kept")
+        require_rate(self.kept, self.duration, what)
         if as_float(self.duration) > 1000.0 * as_float(self.every):
             raise ValueError(
                 f"{what}: an infusion over {as_float(self.duration):g} every {as_float(self.every):g} overlaps with more than a "

@@ -50,7 +50,7 @@ def test_noise_is_of_the_size_that_is_said(tanks: ModuleType, monkeypatch: pytes
 
 
 def test_a_quick_study_learns_the_tanks_and_proves_them(tanks: ModuleType) -> None:
-    alone, free, certified = tanks.study(0, tanks.told(), steps=25, records=2)
+    alone, free, certified = tanks.study(0, tanks.told(), steps=15, records=2)
     assert free.rmse[0] < 0.6 * alone.rmse[0]
     assert certified.rmse[0] < 0.6 * alone.rmse[0]
     assert certified.rate > 0.0

@@ -36,7 +36,7 @@ def json_of(done: Result) -> Any:
 
 @pytest.fixture(autouse=True, scope="module")
 def without_a_page() -> Iterator[None]:
-    """What `fit` saves is looked at here; its pictures, half of the command's time, are `test_cli.py`'s. `report` draws."""
+    """What `fit` saves is looked at here; its pictures, half of the command's time, are `test_cli.py`'s. `report` has figures."""
 
     def page(folder: Path, *_: Any, **__: Any) -> Path:
         return folder / "report.html"
@@ -88,6 +88,7 @@ def test_a_backbone_of_ones_own_is_fitted(fitted: tuple[Path, Result]) -> None:
         assert value == pytest.approx(true, rel=0.15 if name in ("ke", "V") else 0.35), name
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_every_command_reads_its_bundle(fitted: tuple[Path, Result], table: Path, tmp_path: Path) -> None:
     path, _ = fitted
     own = ["--structures", PLACE]

@@ -347,6 +347,7 @@ def test_people_on_other_clocks_have_the_same_report(bundle: Path, reported: tup
     assert json_of(run("simulate", bundle, "--json"))["time_since"] == "first dose"
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_an_empty_start_scores_the_baseline_and_is_said(tmp_path: Path) -> None:
     table, out = tmp_path / "people.csv", tmp_path / "out"
     table.write_text(
@@ -366,6 +367,7 @@ def test_an_empty_start_scores_the_baseline_and_is_said(tmp_path: Path) -> None:
     assert "--start is backbone or empty" in run(*common, "--start", "full", "--out", out).output
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_columns_that_no_part_of_the_model_reads_stop_no_fit(tmp_path: Path) -> None:
     """A time since the dose changes and an age is missing."""
     table = tmp_path / "people.csv"
@@ -378,7 +380,7 @@ def test_columns_that_no_part_of_the_model_reads_stop_no_fit(tmp_path: Path) -> 
     assert json_of(done)["scores"]["backbone alone"]["count"] == 2
     assert "homeostat: column TAD is left out: it changes for person 1 on line 3\n" in done.stderr
     assert "homeostat: column AGE is left out: person 1 has no value\n" in done.stderr
-    assert (tmp_path / "out" / "people.png").stat().st_size > 1000
+    assert (tmp_path / "out" / "people.png").exists()
 
 
 def test_by_default_there_are_no_more_folds_than_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -640,6 +642,7 @@ def test_as_a_program_in_a_terminal_without_unicode(bundle: Path, monkeypatch: p
     assert left.value.code == 2
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_doses_into_the_plasma_alone_make_a_whole_report(tmp_path: Path) -> None:
     rows = ["ID,TIME,AMT,DV,EVID,CMT"]
     for person, volume in enumerate((28.0, 30.0, 33.0, 35.0)):

@@ -12,7 +12,7 @@ import torch
 from homeostat.gallery.diagnostics import diagnostics_section, population_sentences, population_verdicts
 from homeostat.gallery.made import Made
 from homeostat.gallery.report import write_report
-from homeostat.pictures import curves_axes, eta_axes, npde_axes, predictive_check_axes, residuals_axes
+from homeostat.pictures import curves_axes, eta_axes, npde_axes, predictive_check_axes, residuals_axes, what_if_axes
 from homeostat.pictures.diagnostics.in_words import (
     curves_in_words,
     eta_in_words,
@@ -21,9 +21,11 @@ from homeostat.pictures.diagnostics.in_words import (
     residuals_in_words,
 )
 from homeostat.study.diagnosed import Diagnosed, diagnosed
+from hybrid import Dose, Schedule, predict
 from learned import DiagonalDiffusion, Ensemble
 from tests.training.diagnostics.studies import linear, measured_by, oral
-from training import personalise
+from training import Cohort, personalise
+from training.diagnostics import fitted_curves
 
 
 def found_of(people: int = 20, *, wrong: bool = False) -> Diagnosed:
@@ -119,6 +121,7 @@ def test_a_right_population_has_no_verdict_and_a_wrong_one_has(right: Diagnosed)
     assert any("is not as the model says" in one for one in population_sentences(wrong))
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_of_members_one_person_several_channels_and_what_cannot_be_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,3 +151,36 @@ def test_of_members_one_person_several_channels_and_what_cannot_be_had(
     assert found.errors is not None
     assert any("process noise" in one for one in found.missing)
     assert len(diagnostics_section(tmp_path, found, "first dose", fitted_on=False).pictures) >= 3
+
+
+def test_values_beyond_limits_are_drawn_where_curves_and_what_ifs_are() -> None:
+    """A triangle at the limit, which points to where the value lies, and the words count them."""
+    model = oral()
+    cohort = measured_by(model, 2, 3)
+    records = []
+    for record in cohort.records:
+        values, lower, upper = record.values.copy(), np.full_like(record.values, -np.inf), np.full_like(record.values, np.inf)
+        upper[-1], lower[1] = 0.4, 3.0
+        values[-1] = values[1] = np.nan
+        records.append(replace(record, values=values, lower=lower, upper=upper))
+    limited = Cohort.of(records, model)
+    fits = fitted_curves(model, limited)
+    for panel in curves_axes(fits, [0, 1]):
+        marks = {line.get_marker(): line for line in drawn(panel, "limited")}  # type: ignore[attr-defined]
+        assert list(marks["v"].get_ydata()) == [0.4]
+        assert list(marks["v"].get_xdata()) == [12.0]
+        assert list(marks["^"].get_ydata()) == [3.0]
+    assert "4 more are only known to lie beyond a limit: a triangle there." in curves_in_words(fits, [0, 1])
+    assert "beyond a limit" not in curves_in_words(fitted_curves(model, cohort), [0, 1])
+    assert not drawn(curves_axes(fitted_curves(model, cohort), [0])[0], "limited")
+    prediction = predict(model, limited, personalise(model, limited).mode[:, None])
+    given = records[0].schedule
+    named = {"as given": given, "twice": Schedule((Dose("gut", 0.0, 600.0),))}
+    first = prediction.people([0])
+    panels = what_if_axes({"as given": first, "twice": first}, schedules=named, measured=records[0])
+    for panel, filled in zip(panels, (True, False), strict=True):
+        marks = {line.get_marker(): line for line in drawn(panel, "limited")}  # type: ignore[attr-defined]
+        assert list(marks["v"].get_ydata()) == [0.4]
+        assert (marks["v"].get_markerfacecolor() == marks["v"].get_markeredgecolor()) == filled
+        low, high = panel.get_ylim()
+        assert low <= 0.4 < 3.0 <= high

@@ -32,7 +32,8 @@ class FittedCurves:
 
     `times` (N, P) since everyone's origin, from the record's start to its last time · `population`, `individual` (N, P, p), for
     η = 0 and for everyone's most likely η, means over the members, NaN for who failed · `measured` (N, T, p) at `measured_at` (N,
-    T), NaN where nothing was · `about`.
+    T), NaN where nothing was · `about` · `limits` (N, T, p, 2), between which lies what is known by limits alone, NaN of all
+    else, None where nobody has such a value.
     """
 
     times: Tensor
@@ -41,6 +42,7 @@ class FittedCurves:
     measured_at: Tensor
     measured: Tensor
     about: About
+    limits: Tensor | None = None
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -81,4 +83,7 @@ def fitted_curves(
     for value in found:
         value[gone] = torch.nan
     population, individual = found
-    return FittedCurves(times, population, individual, cohort.times, y, without(about, failed))
+    limits = None
+    if cohort.limits is not None:
+        limits = torch.where(cohort.censored[..., None], cohort.limits, torch.nan)
+    return FittedCurves(times, population, individual, cohort.times, y, without(about, failed), limits)

@@ -10,6 +10,7 @@ from torch import Tensor
 from physics.arguments import quote, require_kind, require_names, require_number
 from physics.glance import Summary, glance
 from training.inference.objective_value import ObjectiveValue
+from training.inference.taken import difference
 
 _ROUNDING = (
     0.05  # of −2 log L: by how much a larger model may seem worse where both fits end a little beside their optimum
@@ -68,15 +69,17 @@ def likelihood_ratio(
     of the noise ("additive(y)", "proportional(y)") that the smaller model does not have lies at 0, the end of its range: with r
     regular numbers beside it (its correlations, say) the fall is ½χ²_r + ½χ²_{r+1}, so that of ω alone half of all falls are 0
     and p is half of what χ²₁ says. What was added is read from the names; a spread that the smaller model has and holds at a
-    number is inside its range.
+    number is inside its range. So is, unless `ends` says otherwise, a parameter that the smaller model does not have at all: the
+    sentence says that this was taken for granted.
 
     Arguments: two `objective_value`s, each of a model at its optimum (`polish`), of the same data by the same approximation;
     `ends`, what else of the added lies at an end of its range in the smaller model, which no name says: ("Tlag",), where that
     model has no lag.
     Errors: `ValueError` for two approximations, two numbers of nodes, or two sets of data; a larger model without all numbers of
     the smaller; two or more that were not there and lie at 0 (the mixture's weights then depend on the information: add one at a
-    time, or simulate from the smaller model); weights of networks in either; a larger model whose −2 log L is higher: its search
-    is not over.
+    time, or simulate from the smaller model); weights of networks in either; models that differ by more than the added numbers,
+    as by a covariate, a noise head, a start or a value that one of them holds; a larger model whose −2 log L is higher: its
+    search is not over.
     Law: the test of ω alone on data without spread rejects at level a with probability a, for a < ½.
     Source: Wilks, Ann. Math. Stat. 9 (1938) 60; Self & Liang, J. Am. Stat. Assoc. 82 (1987) 605, cases 5 and 6; Stram & Lee,
     Biometrics 50 (1994) 1171.
@@ -100,6 +103,12 @@ def likelihood_ratio(
         raise ValueError(
             f"likelihood_ratio: the smaller model has a spread of {lost[0]} and the larger has none; compare by aic or bic"
         )
+    other = difference(smaller.taken, larger.taken, added)
+    if other is not None:
+        raise ValueError(
+            f"likelihood_ratio: the smaller model does not lie in the larger: beside {', '.join(added)}, which the larger "
+            f"estimates more, {other}; build both alike but for these, or compare by aic or bic"
+        )
     ends = require_names(ends, "likelihood_ratio: ends", '("Tlag",)')
     if stray := [name for name in ends if name not in added]:
         raise ValueError(
@@ -108,7 +117,8 @@ def likelihood_ratio(
     # κ of every occasion has one spread
     of_spreads = {name: _spread(name) for name in larger.spreads if name not in smaller.spreads}
     held = [name for name, spread in of_spreads.items() if spread not in added]
-    at_zero = {*of_spreads.values(), *ends, *(name for name in added if name.startswith(("additive(", "proportional(")))}
+    sizes = [n for n in added if n.startswith(("additive(", "proportional(")) and n not in smaller.taken.numbers]
+    at_zero = {*of_spreads.values(), *ends, *sizes}  # a size of noise that the smaller one holds at a number is inside its range
     new = [name for name in added if name in at_zero]
     if held:
         raise ValueError(
@@ -136,7 +146,14 @@ def likelihood_ratio(
         return LikelihoodRatio(
             fall, p, added, 1, f"½ χ²({r}) + ½ χ²({r + 1}), {new[0]} being at the end of its range in the smaller model"
         )
-    return LikelihoodRatio(fall, _tail(fall, r), added, 0, f"χ²({r})")
+    fresh = [name for name in added if name in larger.taken.theta and name not in smaller.taken.theta]
+    law = f"χ²({r})"
+    if fresh:
+        law += (
+            f", which takes {', '.join(fresh)} for inside its range in the smaller model; where that lies at an end, as a lag or "
+            f"an offset of 0 does, write ends=({', '.join(quote(name) for name in fresh)},)"
+        )
+    return LikelihoodRatio(fall, _tail(fall, r), added, 0, law)
 
 
 def _spread(effect: str) -> str:

@@ -32,11 +32,17 @@ def estimates(model: HybridModel) -> Named:
     "ka" is a typical value, at η = 0 and reference covariates; "omega(ka)" the standard deviation of its η on the transformed
     scale; "corr(CL,V)" a correlation of two; "WT on V" a learned covariate coefficient; "additive(concentration)" a noise head's.
     Arguments: `model`. Returns name → (scale, value (M,)), differentiable in the model's tensors.
+    Errors: `ValueError` where two parts call a number by one name, as correlations of parameters and of channels so called.
     """
     require_kind(model, HybridModel, "estimates: model", "estimates(fitted.model)")
     found: Named = {}
     for part in _parts(model):
         for name, (scale, value) in part.estimates().items() if isinstance(part, HasEstimates) else ():
+            if name in found:
+                raise ValueError(
+                    f"estimates: two parts of this model have a number called {name}, the later one {type(part).__name__}, so "
+                    "one would stand for both; call the channels otherwise than the parameters"
+                )
             found[name] = (scale, value.expand(model.members))
     return found
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,7 @@ from physics.arguments import require_choice, require_tensor
 from physics.glance import Summary, glance
 from training.inference.approximations import Approximation, marginal, people_counted_in, require_approximation
 from training.inference.estimates import effects_of, jacobian, trained
+from training.inference.taken import Taken, taken
 from training.marginal.laplace import require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
@@ -37,7 +38,9 @@ class ObjectiveValue:
     `each` (M, N), what every person adds to it · `approximation` of the likelihood, and `nodes` of quadrature (0 of the others) ·
     `measurements` n, `between`, how many values more are known to lie between limits, and `people` N · `data`, the digest of what
     was measured, of whom and when · `estimated`, the names of the estimated numbers · `spreads`, the parameters that have an η,
-    learned spread or not · `held`, how many weights of networks were taken as known: no criterion here counts them.
+    learned spread or not · `held`, how many weights of networks were taken as known: no criterion here counts them · `taken`,
+    what else was: structure, start, observation, noise head, covariate models and numbers that are held, so that two nested
+    models are told from two that are not.
     """
 
     ofv: Tensor
@@ -51,6 +54,7 @@ class ObjectiveValue:
     estimated: tuple[str, ...]
     spreads: tuple[str, ...]
     held: int
+    taken: Taken = field(default_factory=Taken)
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -144,6 +148,7 @@ def objective_value(
         estimated,
         effects_of(model),
         held,
+        taken(model, estimated),
     )
 
 

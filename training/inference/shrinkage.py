@@ -10,6 +10,7 @@ from hybrid import HybridModel, Solver, rollout
 from hybrid.defaults import differentiating
 from physics.arguments import require_kind, require_same_people
 from physics.glance import Summary, glance
+from physics.occasions import OCCASION
 from training.inference.estimates import effects_of
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort, in_float64
@@ -65,7 +66,8 @@ def shrinkage(model: HybridModel, cohort: Cohort, personal: Personal, *, solver:
     """Shrinkage of η and of ε at people's modes, as 1 − sd, the standard deviation with N − 1 about the mean.
 
     With η standard normal a priori, and L η the deviations on the scales of the parameters (L the Cholesky factor of Ω), that of
-    parameter j is 1 − sd_i((L η̂_i)_j)/ω_j, people who could not be simulated left out.
+    parameter j is 1 − sd_i((L η̂_i)_j)/ω_j, people who could not be simulated left out, and of an occasion's effect those who
+    were not measured in it or after it: theirs is 0 because there is nothing to be drawn from, which is no shrinkage.
     Arguments: `model`, `cohort`; `personal`, `personalise(model, cohort)`.
     Errors: `ValueError` for people of another cohort.
     Source: Savic & Karlsson, AAPS J. 11 (2009) 558, equations 1 and 2.
@@ -95,8 +97,27 @@ def shrinkage(model: HybridModel, cohort: Cohort, personal: Personal, *, solver:
     channels = tuple(model.observation.channels)
     own = [[_sd(column[torch.isfinite(column)]) for column in member.flatten(0, 1).unbind(-1)] for member in z]
     epsilon = torch.tensor(own, dtype=torch.float64, device=mode.device).reshape(M, len(channels))
-    sd = deviations.std(1) if len(rows) > 1 else torch.full_like(spread, torch.nan)
-    return Shrinkage(effects_of(model), 1.0 - sd / spread, channels, 1.0 - epsilon)
+    effects = effects_of(model)
+    sd = torch.full_like(spread, torch.nan)
+    for j, name in enumerate(effects):
+        there = _reached(name, some)
+        if bool(there.all()):
+            sd[:, j] = deviations[..., j].std(1) if len(rows) > 1 else torch.nan
+            continue
+        for m, own in enumerate(deviations[..., j]):
+            sd[m, j] = _sd(own[there & (own != 0.0)])
+    return Shrinkage(effects, 1.0 - sd / spread, channels, 1.0 - epsilon)
+
+
+def _reached(effect: str, cohort: Cohort) -> Tensor:  # (N,) bool
+    """Who was measured in the occasion that an effect is of, or after it; everyone, for an effect that is of none."""
+    _, of_one, number = effect.partition(" in occasion ")
+    changes = cohort.conditions.changes
+    if not of_one or changes is None or OCCASION not in changes.values:
+        return torch.ones(cohort.conditions.size, dtype=torch.bool, device=cohort.y.device)
+    occasion = changes.values[OCCASION].gather(1, changes.reading)  # (N, T)
+    seen = cohort.mask.any(-1) | cohort.censored.any(-1)
+    return ((occasion >= float(number)) & seen).any(1)
 
 
 def _sd(values: Tensor) -> float:

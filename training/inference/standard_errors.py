@@ -12,7 +12,7 @@ from physics.glance import Summary, glance
 from training.inference.approximations import Approximation, people_counted_in, require_approximation
 from training.inference.curvature import Likelihood, decrement, seen
 from training.inference.estimates import backward, forward, jacobian, stretch, trained, united
-from training.marginal.laplace import require_float64
+from training.marginal.laplace import laplace_marginal, require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 
@@ -42,7 +42,7 @@ class StandardErrors:
     smallest, infinite where something is not seen · `weakest` (M, E), the direction of the largest spread, on the scales, of
     length 1 · `unseen`, for each member the directions (K, E) along which the likelihood does not change · `away` (M,), by how
     much −2 log L would still fall · `approximation`, of the likelihood · `held`, how many weights of networks were taken as
-    known.
+    known · `kinked`, a sentence on lags, of whose likelihood a curvature at one point does not see the kinks.
     """
 
     names: tuple[str, ...]
@@ -55,6 +55,7 @@ class StandardErrors:
     away: Tensor
     approximation: Approximation
     held: int
+    kinked: str = ""
 
     __repr__, _repr_html_ = glance(_summary)
 
@@ -137,11 +138,13 @@ class StandardErrors:
                     f"The model is not at the optimum of its own likelihood ({self.approximation}): −2 log L would still fall by "
                     f"{float(self.away[m]):.2g}. Write last(polish(model, cohort, approximation={self.approximation!r})){of}."
                 )
-            if not len(self.unseen[m]) and float(self.condition[m]) > _ILL:
+            if not len(self.unseen[m]) and float(self.condition[m]) > _ILL and bool(self.weakest[m].any()):
                 found.append(
                     f"The condition number is {float(self.condition[m]):.3g}: these data hardly tell apart what moves along "
                     f"({self.in_words(self.weakest[m])}){of}."
                 )
+        if self.kinked:
+            found.append(self.kinked)
         if self.held:
             found.append(
                 f"{self.held} weights of networks are taken as known: these standard errors do not hold what is uncertain of "
@@ -253,6 +256,24 @@ def standard_errors(
         torch.tensor(away, dtype=torch.float64),
         approximation,
         held,
+        _kinked(trial, cohort, curved.at.mode, told, solver),
+    )
+
+
+def _kinked(model: HybridModel, cohort: Cohort, mode: Tensor, names: tuple[str, ...], solver: Solver | None) -> str:
+    """What is to be said of the standard error of a lag."""
+    lags = [n for n in dict.fromkeys(model.backbone.physical[j].name for _, j in model.delivery.lag) if n in names]
+    if not lags:
+        return ""
+    near = laplace_marginal(model, cohort, start=mode, solver=solver).beside
+    count = 0 if near is None else int(near.any(0).sum())
+    if not count:
+        return ""
+    return (
+        f"The dose of {count} of {len(cohort.ids)} people would arrive at one of their measurements within two standard "
+        "deviations of their own lag: there the likelihood has kinks, which a curvature at one point does not see, and the "
+        f"standard error of {', '.join(lags)} is likely a little small (lags of 50 simulated cohorts scattered 1.18 times as "
+        "widely as theirs said); `bootstrap` needs no curvature."
     )
 
 

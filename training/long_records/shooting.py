@@ -14,9 +14,11 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from hybrid import HybridModel, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
 from hybrid.threads import of_cohort, threads_by
-from physics.arguments import require_kind, require_number, require_shape, require_tensor
+from physics.arguments import require_choice, require_kind, require_number, require_shape, require_tensor
 from physics.glance import Summary, glance
 from training.fitted import Compared, Fitted
+from training.long_records.encoder import Encoded, StartEncoder
+from training.long_records.from_data import measured, starts_from_data
 from training.long_records.in_windows import InWindows
 from training.long_records.joints import Joints
 from training.long_records.window import window_count, windows
@@ -80,7 +82,7 @@ def shoot(
     count: int | None = None,
     by: Literal["time", "steps"] = "time",
     personal: Tensor | None = None,  # (M, N, d)
-    starts: Tensor | None = None,  # (M, N, W-1, n)
+    starts: Tensor | Literal["data"] | StartEncoder | None = None,  # (M, N, W-1, n)
     scale: Tensor | None = None,  # (n,)
     rounds: int = 10,
     polish: int = 50,
@@ -122,6 +124,10 @@ def shoot(
     - `starts`: where the windows' states start; by default on the solution of the model as given. It has no defects, is
       in the range of the states, needs no inverse of the observations, and the data pull it their way within each window.
       Where that solution is of no use (a residual not to be trusted yet), pass `simulated_starts` of the backbone alone.
+      "data": at what the measurements say, by least squares through the model as given, with the `stiffness` at the joints
+      (`starts_from_data`); free numbers from there on. A `StartEncoder`, for many records without doses on the way: no free
+      numbers, but one map from the measurements around a window's start, the same for all windows and records, that is trained
+      along. It can promise no joints that close: ρ stays, λ is 0, and `polish` joins them.
     - `scale`: what counts as a large defect in each state; by default its root mean square over people and time on the
       solution of the model as given (people count by their weights), and 1 where that is 0.
     - `stiffness`: the first ρ, in nats: a defect of 1/√ρ of a state's scale costs half a nat.
@@ -161,8 +167,12 @@ def shoot(
     if scale is not None:
         require_tensor(scale, "shoot: scale", "torch.ones(n)")
         require_shape(scale, "shoot: scale", ..., "n", write="torch.ones(n), one a state")
-    for name, tensor in (("personal", personal), ("starts", starts), ("scale", scale)):
+    if isinstance(starts, str):
+        require_choice(starts, ("data",), "shoot: starts")
+    for name, tensor in (("personal", personal), ("scale", scale)):
         require_tensor(tensor, f"shoot: {name}", "torch.tensor(…)")
+    if not isinstance(starts, str | StartEncoder):
+        require_tensor(starts, "shoot: starts", 'starts="data", or StartEncoder()')
     if personal is not None and not personal.is_floating_point():
         raise ValueError(f"shoot: personal is {personal.dtype}, and coordinates are real numbers; write personal.to(model.dtype)")
     count, rounds, polish = int(count), int(rounds), int(polish)
@@ -179,10 +189,17 @@ def shoot(
     personal = like.new_zeros(M, N, model.personal) if personal is None else personal.detach().to(like)
     if personal.shape != (M, N, model.personal):
         raise ValueError(f"shoot: personal needs shape {(M, N, model.personal)}, got {tuple(personal.shape)}")
-    try:
-        starts = (
-            simulated_starts(model, cohort.conditions, cut, personal, solver) if starts is None else starts.detach().to(like)
+    if isinstance(starts, StartEncoder) and shard.world > 1:
+        raise ValueError(
+            "shoot: an encoder is one map of everybody's windows, and people are shared out to several processes; write "
+            'starts="data", or run in one process'
         )
+    encoder, by_data = starts if isinstance(starts, StartEncoder) else None, isinstance(starts, str | StartEncoder)
+    try:
+        if isinstance(starts, Tensor):
+            starts = starts.detach().to(like)
+        else:
+            starts = simulated_starts(model, cohort.conditions, cut, personal, solver)
         if starts.shape != (M, N, count - 1, n):
             raise ValueError(f"shoot: starts needs shape {(M, N, count - 1, n)}, got {tuple(starts.shape)}")
         unit = (
@@ -190,6 +207,10 @@ def shoot(
             if scale is None
             else scale.to(like)
         )
+        if by_data:
+            taught = measured(score.taught, M)
+            starts = starts.expand(M, -1, -1, -1)
+            starts = starts_from_data(model, cohort, cut, personal, starts, taught, unit, stiffness, solver)
     except SimulationError as error:
         raise named(error, cohort) from error
     if not bool((torch.isfinite(unit) & (unit > 0)).all()) or unit.shape[-1] != n:
@@ -197,7 +218,9 @@ def shoot(
 
     # every variable moves by about `rate` in one step of Adam, so the starts are in their scales
     joints = Joints.of((starts / unit).expand(M, N, count - 1, n).contiguous(), stiffness, growth)
-    state = State.begin(model, N, personal, joints.tensors)
+    encoded = None if encoder is None else Encoded.of(encoder, cut, score.taught, taught, joints.starts.detach())
+    mapping = {} if encoded is None else encoded.tensors
+    state = State.begin(model, N, personal, joints.tensors | mapping)
     own = state.personal
     moving = in_bfloat16(model) if search.bfloat16 else model
 
@@ -212,10 +235,15 @@ def shoot(
         return through
 
     def in_windows() -> Tensor:  # (2, M)
+        begin = joints.starts if encoded is None else encoded.starts()
         try:
-            run, gap = rollout_windows(moving, cohort.conditions, cut, own, joints.starts * unit, solver)
+            run, gap = rollout_windows(moving, cohort.conditions, cut, own, begin * unit, solver)
         except SimulationError as error:
             raise named(error, cohort) from error
+        if encoded is not None:
+            gap = torch.where(encoded.known[..., None], gap, 0.0)
+            with torch.no_grad():
+                joints.starts.copy_(begin)
         return torch.stack([score.loss(model, run, own), joints.cost(gap / unit, score.share)])
 
     def whole() -> Tensor:  # (M,)
@@ -242,7 +270,7 @@ def shoot(
                 tensor.grad = None  # what has no gradient is left alone
 
     def multiply(index: int) -> None:
-        if index in ends:
+        if index in ends and encoded is None:
             joints.multiply()
             _forget(state.optimiser)
 
@@ -255,8 +283,13 @@ def shoot(
 
     searching = line_search(search)  # it finds its steps itself
     decayless = {"weight_decay": 0.0}  # a start that decays is pulled to 0, and no weight
-    first: list[dict[str, Any]] = [{"params": [*weights, own]}, {"params": [joints.starts], **decayless}, {"params": noise}]
-    parts = [Part(weights, [own]), Part([], [joints.starts]), Part(noise)]
+    begins: dict[str, Any] = {"params": [joints.starts], **decayless}
+    beginning = Part([], [joints.starts])
+    if encoded is not None:  # a start is a sum of so many numbers, each of which moves by a rate
+        begins = {"params": [*mapping.values()], "lr": rate * encoded.features.shape[-1] ** -0.5, **decayless}
+        beginning = Part([*mapping.values()])
+    first: list[dict[str, Any]] = [{"params": [*weights, own]}, begins, {"params": noise}]
+    parts = [Part(weights, [own]), beginning, Part(noise)]
     stages = [
         Stage(
             *("shooting", steps, in_windows, parts, first, rate, search.schedule or falling((steps, steps, None))),
@@ -278,6 +311,8 @@ def shoot(
         "scale": unit,
         "people's first coordinates": personal,
     }
+    if encoder is not None:
+        settings["encoder"] = [encoder.lags, encoder.hidden]
     course = Course(score, search, looks, patience, solver, settings, begun)
     for _ in course.run(state, stages):
         yield _step(state, total, joints, course)

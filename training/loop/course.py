@@ -1,6 +1,7 @@
 """The course of a fit by gradients: update, look, keep; the one loop of `fit` and of `shoot`."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,8 +103,9 @@ class Course:
     def _enter(self, state: State, stages: Sequence[Stage], at: int) -> None:
         stage = stages[at]
         since = stages[at - 1].until if at else 0
+        steps = stage.until - since if self.search.schedule is not None else 0  # the fit's own are as long as it is
         moved_by = self.search.optimiser or torch.optim.Adam
-        state.enter(stage.name, since, stage.groups, moved_by, stage.rate, stage.schedule, self.score.name)
+        state.enter(stage.name, since, stage.groups, moved_by, stage.rate, stage.schedule, self.score.name, steps)
 
     def _through(self, state: State, stage: Stage) -> Iterator[Saved | None]:
         """The steps of a stage; what a checkpoint would keep of each, None where there is none."""
@@ -112,7 +114,7 @@ class Course:
         moved = [t for part in stage.parts for t in (*part.shared, *part.own)]
         # exchanges between processes are no part of a graph
         whole = unit(stage.losses, moved, capture=self.search.capture and shard.world == 1)
-        searching = isinstance(state.optimiser, torch.optim.LBFGS)
+        searching, lost = isinstance(state.optimiser, torch.optim.LBFGS), False
 
         def evaluate() -> Tensor:  # (M,)
             value = whole()
@@ -130,7 +132,26 @@ class Course:
             state.loss = said[0]
             state.rate = float(state.optimiser.param_groups[0]["lr"])
             if searching:
-                _search(state.optimiser, said, evaluate)
+                # a step of a line search may go where nobody can be simulated: it is taken back, and its memory of slopes
+                before = [t.detach().clone() for t in moved]
+                try:
+                    _search(state.optimiser, said, evaluate)
+                except SimulationError as error:
+                    with torch.no_grad():
+                        for tensor, was in zip(moved, before, strict=True):
+                            tensor.copy_(was)
+                    state.optimiser.state.clear()
+                    if lost:
+                        warnings.warn(
+                            f"{self.score.name}: the search by L-BFGS ends at step {state.index} of {stage.until}: it goes where "
+                            f"{error}; what it had reached is kept; write a smaller rate, or "
+                            'functools.partial(torch.optim.LBFGS, line_search_fn="strong_wolfe")',
+                            stacklevel=2,
+                        )
+                        return
+                    lost = True
+                else:
+                    lost = False
             else:
                 state.optimiser.step()
             state.schedule.step()

@@ -10,7 +10,7 @@ from learned import select
 from training.anchor import Anchor
 from training.fitted import Compared
 from training.loop.lessons import Lessons, judgement, lessons, looked, scored
-from training.losses import Stability, residual_share, weight_penalty
+from training.losses import Stability, require_weights, residual_share, weight_penalty
 from training.machinery.distributed import Shard
 from training.objective import Objective
 from training.people.cohort import Cohort
@@ -41,6 +41,7 @@ class Score:
             raise ValueError(f"{name}: the model is on {there} and the cohort on {y.device}; write cohort.to(model.device)")
         if y.dtype != model.dtype:
             raise ValueError(f"{name}: the model is {model.dtype} and the cohort {y.dtype}; write cohort.to({model.dtype})")
+        require_weights(model, objective.decay, objective.sparsity, name)
         taught = lessons(objective, cohort, model.members, name, shard.total)
         anchors, stability = objective.anchors, objective.stability
         if anchors is not None:

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from training.loop.descent import PATH, Descended, Path, Point, bring, kept, reasons
+from training.machinery.state import require_schedule
 
 
 class Stepwise:
@@ -34,6 +35,7 @@ class Stepwise:
         patience: int,
         tolerance: float,
         name: str,
+        steps: int = 0,
     ) -> None:
         self.index, self.clip, self.tolerance = 1, clip, tolerance
         self.point, self.loss, self.gradient, self.carried = point, first.loss, first.gradient, first.carried
@@ -52,6 +54,8 @@ class Stepwise:
                 f"{name}: schedule is one of torch's that counts steps; write "
                 "schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 200)"
             )
+
+        require_schedule(schedule, optimiser, [torch.zeros(1, requires_grad=True)], rate, steps, name)
 
     def said(self, steps: int) -> Descended:
         slope = self.gradient.abs().amax(1)

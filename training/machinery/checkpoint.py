@@ -177,6 +177,7 @@ def fingerprint_of(model: HybridModel, cohort: Cohort, settings: Mapping[str, ob
         **({} if cohort.censoring == "m3" else {"censoring": cohort.censoring}),
         "schedules": plain(given.segments),
         "covariates": plain([given.covariates, given.baseline]),
+        **({} if given.changes is None else {"what changes on the way": plain(given.changes)}),
         **{name: plain(value) for name, value in settings.items()},
     }
 
@@ -258,7 +259,10 @@ def _digest(tensors: Sequence[Tensor]) -> str:
     total = hashlib.sha256()
     for tensor in tensors:
         total.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
-        total.update(_on_cpu(tensor).reshape(-1).view(torch.uint8).numpy().data)
+        # a tensor of one element is contiguous whatever its stride is (one that is expanded), and `view` wants 1: a copy has it
+        flat = _on_cpu(tensor).reshape(-1)
+        flat = flat if flat.stride(0) == 1 else flat.clone(memory_format=torch.contiguous_format)
+        total.update(flat.view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

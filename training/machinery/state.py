@@ -4,6 +4,7 @@ import contextlib
 import copy
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -82,8 +83,9 @@ class State:
         rate: float,
         schedule: Callable[[Optimizer], LRScheduler],
         name: str = "fit",
+        steps: int = 0,
     ) -> None:
-        """Begin a stage: an optimiser of these groups of tensors, and its schedule.
+        """Begin a stage: an optimiser of these groups of tensors, and its schedule, which is to have a rate for so many `steps`.
 
         A group may carry numbers of its own beside its "params", as torch takes them; where there is one, or an optimiser takes
         no groups, the tensors alone are given.
@@ -112,6 +114,8 @@ class State:
             raise ValueError(
                 f"{name}: ReduceLROnPlateau would let one member's loss set the others' rate; use one that counts steps"
             )
+        own = [{**{k: v for k, v in g.items() if k != "params"}, "params": [torch.zeros(1, requires_grad=True)]} for g in groups]
+        require_schedule(schedule, optimiser, own if len(by.param_groups) > 1 else own[0]["params"], rate, steps, name)
         self.stage, self.since = stage, since
 
     @property
@@ -222,6 +226,31 @@ class State:
 
 def _tensors(model: HybridModel) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
+
+
+def require_schedule(
+    schedule: Callable[[Optimizer], LRScheduler],
+    optimiser: Callable[..., Optimizer],
+    groups: Any,  # of tensors of one element, as the fit's own are grouped
+    rate: float,
+    steps: int,
+    name: str,
+) -> None:
+    """Raise `ValueError`, beginning with `name`, for a schedule that ends before `steps` steps, as one cycle of fewer does.
+
+    It is gone through here, before the work, by one of its own: those of torch say only at the step that is one too many.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing is moved between its steps
+        by = schedule(optimiser(groups, lr=rate))
+        for k in range(steps):
+            try:
+                by.step()
+            except (ValueError, RuntimeError, IndexError) as error:
+                raise ValueError(
+                    f"{name}: the schedule ends at step {k} and the fit takes {steps} ({str(error)[:150]}); give it as many, as "
+                    f"OneCycleLR(o, max_lr=…, total_steps={steps}), or the fit fewer"
+                ) from error
 
 
 def _made(make: Callable[[], KindT], kind: type[KindT], write: str, name: str) -> KindT:

@@ -32,7 +32,7 @@ def at_kinks(
     d, k = mode.shape[-1], pinned.coordinate
     others = [i for i in range(d) if i != k]
     unit = torch.nn.functional.one_hot(torch.tensor(k, device=mode.device), d).to(mode)
-    covariates = cohort.conditions.covariates
+    covariates = cohort.conditions.begun  # a lag is the same in all pieces of a record
     eta = mode.detach().clone()
     with torch.no_grad():
         for _ in range(_ROUNDS):
@@ -79,7 +79,7 @@ def _on_kink(model: HybridModel, cohort: Cohort, eta: Tensor, pinned: Pinned, un
     for _ in range(4):
         with torch.enable_grad():
             at = eta.detach().clone().requires_grad_()
-            log_lag = model.theta(at, cohort.conditions.covariates)[..., pinned.parameter].log()
+            log_lag = model.theta(at, cohort.conditions.begun)[..., pinned.parameter].log()
             (along,) = torch.autograd.grad(log_lag.sum(), at)
         eta = eta - ((log_lag.detach() - pinned.lag.log()) / (along * unit).sum(-1))[..., None] * unit
     return eta

@@ -12,6 +12,7 @@ from training.people.cohort import Cohort
 _REACH = 3.0  # of a person's own coordinate: who is farther out is one of 400
 _GRID = 121  # values of the coordinate at which the lag is looked at
 _AT = 1e-4  # of a lag: nearer than that to an observation it is at it
+_WITHIN = 2.0  # standard deviations of a person's own lag: so near a kink Laplace's method sees one side of it
 _MOST = 6  # places at most: of more stretches than that some are passed over
 
 
@@ -34,7 +35,7 @@ def arriving(
     for k, j, state in moved:
         probe = start[:, :, None].repeat(1, 1, _GRID, 1)  # (M, N, G, d)
         probe[..., k] = z
-        covariates = {name: v.repeat_interleave(_GRID) for name, v in cohort.conditions.covariates.items()}
+        covariates = {name: v.repeat_interleave(_GRID) for name, v in cohort.conditions.begun.items()}
         theta = model.theta(probe.reshape(M, N * _GRID, d), covariates)
         lag = theta[..., j].reshape(-1, N, _GRID).expand(M, -1, -1).detach().cpu().numpy()
         places = [[_middles(lag[m, i], _passed(cohort, i, state)) for i in range(N)] for m in range(M)]
@@ -72,7 +73,7 @@ def pinned(
     if not coordinates:
         return []
     with torch.no_grad():
-        theta = model.theta(eta, cohort.conditions.covariates)
+        theta = model.theta(eta, cohort.conditions.begun)  # a lag is the same in all pieces of a record
     found = []
     for k, j, state in coordinates:
         lag = theta[..., j].expand(len(eta), -1).clone()
@@ -87,6 +88,31 @@ def pinned(
     return found
 
 
+def beside(
+    model: HybridModel,
+    cohort: Cohort,
+    eta: Tensor,  # (M, N, d)
+    covariance: Tensor,  # (M, N, d, d)
+) -> Tensor:  # (M, N) bool
+    """Whose dose would arrive at an observation within two of their own standard deviations: there φ has a kink.
+
+    The logarithm of a lag is taken to be linear in its coordinate that far.
+    """
+    near = torch.zeros(eta.shape[:2], dtype=torch.bool, device=eta.device)
+    for k, j, state in _coordinates(model):
+        with torch.enable_grad():
+            at = eta.detach().clone().requires_grad_()
+            log_lag = model.theta(at, cohort.conditions.begun)[..., j].log()
+            (slope,) = torch.autograd.grad(log_lag.sum(), at)
+        wide = _WITHIN * slope[..., k].abs() * covariance[..., k, k].detach().sqrt()  # (M, N), of log lag
+        for i in range(eta.shape[1]):
+            edges = torch.from_numpy(_passed(cohort, i, state)).to(eta)
+            if len(edges):
+                away = (log_lag.detach().expand(len(eta), -1)[:, i, None] - edges.log()).abs().amin(1)
+                near[:, i] |= away <= wide[:, i]
+    return near
+
+
 def _coordinates(model: HybridModel) -> list[tuple[int, int, str]]:
     """For every lag that people differ in: its coordinate of η, its place in θ, and the state."""
     names = [p.name for p in model.backbone.physical]
@@ -99,11 +125,14 @@ def _coordinates(model: HybridModel) -> list[tuple[int, int, str]]:
 
 
 def _passed(cohort: Cohort, i: int, state: str) -> np.ndarray:
-    """The lags with which a dose into this state would arrive at an observation of this person."""
+    """The lags with which a dose into this state would arrive at an observation of this person, before everything begins anew."""
     record = cohort.records[i]
-    given = np.array([float(d.time) + float(d.lag) for d in record.schedule.doses if d.state == state])
-    after = np.asarray(record.times, dtype=float)[None, :] - given[:, None]
-    return np.unique(after[after > 0.0].round(12))
+    doses = [d for d in record.schedule.doses if d.state == state]
+    given = np.array([float(d.time) + float(d.lag) for d in doses])
+    stop = np.array([min((t for t in record.schedule.anew if t > float(d.time)), default=np.inf) for d in doses])
+    times = np.asarray(record.times, dtype=float)[None, :]
+    after = times - given[:, None]
+    return np.unique(after[(after > 0.0) & (times <= stop[:, None])].round(12))
 
 
 def _middles(

@@ -63,4 +63,5 @@ def from_baseline(
         values=record.values[~before],
         lower=None if record.lower is None else record.lower[~before],
         upper=None if record.upper is None else record.upper[~before],
+        read_with={name: values[~before] for name, values in record.read_with.items()},
     )

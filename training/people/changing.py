@@ -16,11 +16,14 @@ Steps = tuple[np.ndarray, np.ndarray]  # times, and the values from there on
 def changes_of(records: Sequence[Record], model: HybridModel) -> Changes | None:
     """The changes of these records, in the model's units and on their own clocks; None where nothing changes that it reads.
 
-    A covariate that changes in some records is constant in those that give one number.
-    Errors: `ValueError` for a record without occasions under a population that has some, and with more than it has.
+    A covariate that changes in some records is constant in those that give one number. What a measurement at the time of a
+    change is read with it may say itself (`Record.read_with`).
+    Errors: `ValueError` for a record without occasions under a population that has some, and with more than it has, and for a lag
+    that changes.
     """
     count = _count(model)
     moving = sorted({name for r in records for name in r.changing if name in model.uses and name != OCCASION})
+    _require_one_lag(model, moving)
     given: list[dict[str, Steps]] = []
     for record in records:
         begin = np.array([float(record.schedule.start)])
@@ -28,7 +31,22 @@ def changes_of(records: Sequence[Record], model: HybridModel) -> Changes | None:
         if count:
             own[OCCASION] = _occasions(record, begin, count)
         given.append(own)
-    return Changes.of([float(r.schedule.start) for r in records], [r.times for r in records], given)
+    said = [{name: v for name, v in r.read_with.items() if name in (OCCASION, *moving)} for r in records]
+    return Changes.of([float(r.schedule.start) for r in records], [r.times for r in records], given, said)
+
+
+def _require_one_lag(model: HybridModel, moving: Sequence[str]) -> None:
+    """Raise `ValueError` where a lag differs between occasions, or is moved by a covariate that changes."""
+    lags = {model.backbone.physical[place].name for _, place in model.delivery.lag}
+    occasions = model.population.occasions if isinstance(model.population, MixedPopulation) else None
+    by = dict.fromkeys(occasions.spread if occasions is not None else (), OCCASION)
+    by |= {name: covariate for covariate in moving for name in model.population.moved_by.get(covariate, ())}
+    for name in sorted(lags & by.keys()):
+        raise ValueError(
+            f"Cohort.of: {name} is a lag and changes within a record, by {by[name]}, which is not built: a person's mode is "
+            "looked for on both sides of an observation along one lag; leave it out of what changes, where fractions, durations "
+            "and rates may be"
+        )
 
 
 def has_occasions(model: HybridModel) -> bool:

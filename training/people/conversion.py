@@ -85,7 +85,8 @@ def in_units(
     if any(r != 1 for r in read.values()):
         given = {k: convert(v, read[k]) if k in read else v for k, v in record.covariates.items()}
         changing = {k: (t, convert(v, read[k]) if k in read else v) for k, (t, v) in record.changing.items()}
-        found = replace(found, covariates=given, changing=changing)
+        said = {k: convert(v, read[k]) if k in read else v for k, v in record.read_with.items()}
+        found = replace(found, covariates=given, changing=changing, read_with=said)
     if any(r != 1 for r in (clock, *amounts.values(), *inputs.values())):
         found = _on_clock(found, clock, amounts, inputs)
     now: dict[str, set[str]] = {"time": {backbone.time_unit}}

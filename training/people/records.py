@@ -15,6 +15,7 @@ from physics.glance import Summary, glance
 from physics.units import require
 from training.people.clock import at_or_before, counts_from, origin_of, since
 from training.people.limits import limited, limits_of
+from training.people.own_values import required_readings
 
 LONGEST_ID = 100  # characters: a longer one is a column that has slipped
 
@@ -58,6 +59,10 @@ class Record:
     what is shown of them is cut there.
     `occasions`: the times at which occasions begin, the first one's too. `changing`: covariates that change on the way, (times,
     values) by name, each value from its time on, the first one before it too; no name is in `covariates` besides.
+    A measurement at the very time of a change comes first, as it does before a dose, and is of what was until then: the trough
+    before the dose that opens an occasion is of the occasion before. `read_with`, by the name of a changing covariate or
+    "occasion", (T,): what a measurement says itself, the covariate's value or the number of the occasion from 1 on, and NaN where
+    that rule holds: {"occasion": [nan, nan, 2.0]} for one that was taken after the occasion's first dose, at its time.
     Times are on the table's clock, whose zero means nothing; a `Cohort` counts everybody's from their own `origin`.
     `lower`, `upper` (T, p), or None: where a value is NaN and one of them is finite, the value was not measured as a number and
     is known to lie between them (censored: below a limit of quantification, above a range, or in an interval); NaN, −∞ and +∞
@@ -82,6 +87,7 @@ class Record:
     upper: np.ndarray | None = None
     occasions: tuple[float, ...] = ()
     changing: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    read_with: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     if TYPE_CHECKING:  # whatever numpy makes an array of is taken
 
@@ -99,6 +105,7 @@ class Record:
             upper: ArrayLike | None = None,
             occasions: Sequence[float] = (),
             changing: Mapping[str, tuple[ArrayLike, ArrayLike]] = ...,
+            read_with: Mapping[str, ArrayLike] = ...,
         ) -> None: ...
 
     __repr__, _repr_html_ = glance(_summary)
@@ -193,6 +200,7 @@ class Record:
                 raise ValueError(f"{where}: the covariate {name} holds NaN or infinity; leave those points out")
             found[name] = (times, values)
         object.__setattr__(self, "changing", found)
+        object.__setattr__(self, "read_with", required_readings(self.read_with, self.times, self.occasions, found, where))
 
     @property
     def own_times(self) -> np.ndarray:
@@ -228,8 +236,11 @@ class Record:
 
     @property
     def scored(self) -> np.ndarray:  # (T,)
-        """True where an observation is after the first dose, so that every model can be judged by it."""
-        return self.times > self.first_dose
+        """True where an observation is after the first dose, so that every model can be judged by it; at the time of a steady
+        state that comes first too, for what is there then is the model's.
+        """
+        settled = any(one.time == self.first_dose and not one.added for one in self.schedule.steady)
+        return self.times >= self.first_dose if settled else self.times > self.first_dose
 
     @property
     def baseline(self) -> np.ndarray:  # (p,)

@@ -15,6 +15,7 @@ from physics.arguments import require_kind
 from physics.glance import glance
 from training.people.conversion import in_units
 from training.people.records import Record, require_records
+from training.starting.pooled import observation_of, pooled
 
 _MOST_PEOPLE = 100  # of more, as many are taken evenly: this is a start
 _MOST_PAIRS = 200_000  # of a measurement and a dose before it
@@ -58,6 +59,12 @@ def starting_values(
     departures are found, by Gauss–Newton steps with standard deviations of .6 for ka and .3 for the others beforehand, and their
     mean is added, until it is 0.
 
+    For a mechanism of the shelf, or one of one's own, that says in `defaults.observed` what is measured of it: the same pooled
+    least squares through its simulations, from the best of 128 points spread over the boxes (two and three compartments into
+    the plasma and by mouth, Michaelis–Menten, turnover, …), with one θ for all but for the covariates. Where another point that
+    is twice as far in some parameter meets the data as well, as where absorption and another rate change places, the sentence
+    names these parameters.
+
     Arguments: `records`; `backbone`, or a `Mechanism`; `powers`, the covariate powers of the population that will be fitted, as
     `LogNormalPopulation` takes them, so that the values are those at the reference covariates.
     Returns a `Start`; build the population from `start.backbone`. Where the data say nothing (no doses and no baseline, nothing
@@ -95,10 +102,10 @@ def starting_values(
     name = type(backbone).__name__ if linearised is None else linearised.mechanism.name
     if not backbone.physical:
         return Start(backbone, typical, 0, f"{name} has no parameters to start.")
+    if linearised is backbone:
+        return _simulated(backbone, records, powers or {}, typical)
     if not isinstance(backbone, OneCompartmentOral):
-        return Start(
-            backbone, typical, 0, f"The fit starts at the typical values of {name}: no start from data is known for it."
-        )
+        return Start(backbone, typical, 0, _unknown(name, "no start from data is known for it"))
     units = {k: v[2] if len(v) == 3 else None for by in (powers or {}).values() for k, v in by.items()}
     if all(len(r.channels) == 1 for r in records):
         records = [in_units(r, backbone, {r.channels[0]: "mg/L"}, units).on_own_clock() for r in records]
@@ -124,6 +131,71 @@ def starting_values(
         sentence += f" The data would have {', '.join(ends)} at an end of {its}."
     begun = type(backbone)(**{**backbone.config(), "typical": values})
     return Start(begun, values, data.people, sentence)
+
+
+def _unknown(name: str, why: str) -> str:
+    return (
+        f"The fit starts at the typical values of {name}: {why}. Where they are far from these data, write typical values of "
+        "your own where it is built."
+    )
+
+
+def _simulated(
+    backbone: LinearisedBackbone,
+    records: Sequence[Record],
+    powers: Mapping[str, Mapping[str, Sequence[Any]]],
+    typical: Mapping[str, float],
+) -> Start:
+    """The start of a mechanism, by least squares through its simulations."""
+    name, physical = backbone.mechanism.name, backbone.physical
+
+    def stays(why: str) -> Start:
+        return Start(backbone, typical, 0, _unknown(name, why))
+
+    if not all(p.positive for p in physical):
+        signed = ", ".join(p.name for p in physical if not p.positive)
+        return stays(f"{signed} may be negative, and a start is looked for in logarithms")
+    channels = records[0].channels
+    observation = observation_of(backbone, channels)
+    if observation is None or any(r.channels != channels for r in records):
+        return stays(f"it does not say what {', '.join(channels)} shows of it (`defaults`)")
+    if any(u not in r.schedule.inputs for u in backbone.inputs for r in records):
+        return stays("it needs inputs that these records do not have")
+    units = {k: v[2] if len(v) == 3 else None for by in powers.values() for k, v in by.items()}
+    shown = dict(zip(observation.channels, observation.units, strict=True))
+    records = [in_units(r, backbone, shown, units).on_own_clock() for r in records]
+    if any(r.occasions or r.changing or r.schedule.resets for r in records):
+        return stays("people begin anew, or change, within these records")
+    factors = np.array([[_factor(r, powers.get(p.name, {})) for p in physical] for r in records])
+    found = pooled(backbone, observation, records, factors)
+    if found is None:
+        return stays("nobody was measured")
+    if not found.misfit < found.built_in - 1e-6:
+        return stays("least squares found nothing that meets these data better")
+    values = {p.name: float(f"{v:.4g}") for p, v in zip(physical, found.theta, strict=True)}
+    words = ", ".join(f"{p.name} {values[p.name]:.3g} {p.unit}" for p in physical)
+    whose = "1 person" if found.people == 1 else f"{found.people} people"
+    sentence = f"The fit starts from the data of {whose} (least squares): {words}."
+    if found.other:
+        sentence += (
+            f" Another start meets them as well, with {', '.join(found.other)} at least twice as large or small: narrow a box "
+            "where it is known, and compare several starts."
+        )
+    ends = [
+        p.name
+        for p in physical
+        if not 0.02 < math.log(values[p.name] / p.low) / max(math.log(p.high / p.low), 1e-12) < 0.98
+    ]
+    if ends:
+        sentence += f" The data would have {', '.join(ends)} at an end of its box or beyond: widen it, or look at the units."
+    said = backbone.mechanism.to_dict()
+    said["physical"] = [{**one, "typical": values[one["name"]]} for one in said["physical"]]
+    x = dict(zip(backbone.states, backbone.x.tolist(), strict=True)) if backbone.mechanism.starts_empty else None
+    try:
+        begun = LinearisedBackbone(said, x, dict(zip(backbone.inputs, backbone.u.tolist(), strict=True)))
+    except ValueError as error:
+        return stays(f"least squares led to values at which it has no linear part ({error})")
+    return Start(begun, values, found.people, sentence)
 
 
 @dataclass(frozen=True)

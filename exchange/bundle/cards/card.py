@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from exchange.bundle.bundle import Bundle
+from exchange.bundle.cards.called import called
 from exchange.bundle.cards.performance import performance_of, recalibration_of
 from exchange.bundle.cards.text import behind, items, plain, ranges, table
 from exchange.bundle.contents import content_hash
@@ -50,13 +51,14 @@ def card_of(bundle: Bundle, content: str) -> str:
         items(_not_for(bundle)),
         "## Data",
         _data(bundle),
-        "## Performance on people whom the forecasting members had not seen",
+        f"## Performance on {called(bundle).many} {called(bundle).whom} the forecasting members had not seen",
         *performance_of(
             bundle.calibration,
             model.observation.channels,
             model.observation.units,
             model.backbone.time_unit,
             [p.id for p in bundle.people],
+            called(bundle).many,
         ),
         "### Recalibration",
         recalibration_of(bundle.calibration, [p.id for p in bundle.people]),
@@ -118,7 +120,7 @@ def _model(bundle: Bundle) -> str:
     ]
     found = table(("what", "which"), rows)
     if backbone.physical:
-        found += "\n\nParameters of a person:\n\n" + _parameters(bundle)
+        found += f"\n\nParameters of a {called(bundle).one}:\n\n" + _parameters(bundle)
     return found
 
 
@@ -158,9 +160,10 @@ def _use(bundle: Bundle) -> str:
     model, people = bundle.model, bundle.people
     unit = model.backbone.time_unit
     what = _named(zip(model.observation.channels, model.observation.units, strict=True))
+    words = called(bundle)
     if not people:
         return f"Forecasts of {what}. The file names no people, so of whom it may be used is not known: nothing was measured."
-    begun = "the first dose, or the start where there is none"
+    begun = "the first dose, or the start where there is none" if words.dosed else "the start"
     ends = [p.until for p in people if p.until is not None]
     far = (
         f", up to {max(ends):.4g} {plain(unit)} since {begun}"
@@ -168,9 +171,11 @@ def _use(bundle: Bundle) -> str:
         else "; how far they were measured is not recorded"
     )
     return (
-        f"Forecasts of {what} of one person under a schedule that is given{far}. It was fitted on {len(people)} "
-        f"{'person' if len(people) == 1 else 'people'}; it is meant for people within what was seen of these:\n\n"
-        + table(("seen in the people", "unit", "least", "median", "largest", "of how many people"), _seen(bundle))
+        f"Forecasts of {what} of one {words.one} under {words.given} that {words.are} given{far}. It was fitted on {len(people)} "
+        f"{words.one if len(people) == 1 else words.many}; it is meant for {words.many} within what was seen of these:\n\n"
+        + table(
+            (f"seen in the {words.many}", "unit", "least", "median", "largest", f"of how many {words.many}"), _seen(bundle)
+        )
     )
 
 
@@ -187,8 +192,9 @@ def _seen(bundle: Bundle) -> list[tuple[str, ...]]:
         kind = "dose into" if bolus else "infusion into"
         who = len({k for *_, k in given})
         rows.append(ranges(f"{kind} {state}", units["states"].get(state, "not stated"), [one[2] for one in given], who))
-    counts = [float(len(p.schedule.doses)) for p in people]
-    rows.append(ranges("doses of a person", "count", counts, len(people)))
+    if called(bundle).dosed:
+        counts = [float(len(p.schedule.doses)) for p in people]
+        rows.append(ranges("doses of a person", "count", counts, len(people)))
     for name in bundle.model.backbone.inputs:
         values = [float(v) for p in people for v in p.schedule.inputs[name].values]
         rows.append(ranges(f"input {name}", units["inputs"].get(name, "not stated"), values, len(people)))
@@ -197,15 +203,15 @@ def _seen(bundle: Bundle) -> list[tuple[str, ...]]:
 
 def _not_for(bundle: Bundle) -> list[str]:
     model, people = bundle.model, bundle.people
-    measured = ", ".join(map(plain, model.observation.channels))
+    measured, words = ", ".join(map(plain, model.observation.channels)), called(bundle)
     found = [
-        "People, doses, inputs and times outside of the ranges above: nothing was measured there.",
+        f"{words.outside} and times outside of the ranges above: nothing was measured there.",
         f"Quantities other than {measured}: states that no channel measures are means to an end, and were compared with nothing.",
-        "Decisions about a person's treatment on its word alone: the file holds no study of such decisions.",
+        f"Decisions about {words.decided} on its word alone: the file holds no study of such decisions.",
     ]
     if not _measured(bundle.calibration):
         found.append(
-            "Any use that needs to know how good the forecasts are: the file holds no scores on people never seen."
+            f"Any use that needs to know how good the forecasts are: the file holds no scores on {words.many} never seen."
         )
     if not any(isinstance(claim, Certificate) for claim in bundle.claims):
         found.append("Any use that relies on contraction (forgetting where a trajectory began): it is not certified.")
@@ -213,7 +219,7 @@ def _not_for(bundle: Bundle) -> list[str]:
         found.append("Any use before it is trained to its end: its training was cut short, or has not converged.")
     if bundle.personal.failed:
         names = ", ".join(plain(people[i].id, 60) for i in sorted(bundle.personal.failed)[:_SHOWN])
-        found.append(f"These people, of whom no parameters were found: {names}.")
+        found.append(f"These {words.many}, of whom no parameters were found: {names}.")
     return found
 
 
@@ -228,7 +234,8 @@ def _data(bundle: Bundle) -> str:
     lines.append(f"SHA-256 of the table: `{plain(digest)}`." if digest else "SHA-256 of the table: not recorded.")
     count = about.get("people", len(bundle.people))
     lines.append(
-        f"People: {plain(count)}; the file holds {len(bundle.people)}, each with schedule{_levels(bundle)}, covariates and "
+        f"{called(bundle).many.capitalize()}: {plain(count)}; the file holds {len(bundle.people)}, each with schedule"
+        f"{_levels(bundle)}, covariates and "
         f"fitted parameters{_measured_before(bundle)}."
     )
     units = about.get("units")
@@ -244,7 +251,9 @@ def _data(bundle: Bundle) -> str:
 
 
 def _levels(bundle: Bundle) -> str:
-    return " (doses, levels of the inputs)" if bundle.model.backbone.inputs else " (doses)"
+    if not bundle.model.backbone.inputs:
+        return " (doses)"
+    return " (doses, levels of the inputs)" if called(bundle).dosed else " (levels of the inputs)"
 
 
 def _measured_before(bundle: Bundle) -> str:

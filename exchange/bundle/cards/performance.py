@@ -9,7 +9,7 @@ from typing import Any
 from exchange.bundle.calibration import STATED, scaling_in
 from exchange.bundle.cards.text import behind, plain, table
 
-_NOTHING = "Not measured: the file holds no scores of forecasts of people never seen."
+_NOTHING = "Not measured: the file holds no scores of forecasts of {} never seen."
 _NO_GROUPS = "Not measured: the file holds no scores by group."
 _GATE = "A gate holds one figure of the forecasts, such as the share of measurements inside an interval, against a band."
 BAND = "a perfect forecaster of as few people would be within the band in 95 of 100 studies"
@@ -21,15 +21,17 @@ def performance_of(
     units: Sequence[str],
     time_unit: str,
     people: Sequence[str],
+    many: str = "people",
 ) -> list[str]:
     """Overall scores, coverage by channel and horizon, and scores by group: each with its band, and of whom it is.
 
-    `people`, the ids of those in the file. Of whom is in the calibration's `whom`, text by the name of the entry.
+    `people`, the ids of those in the file, and `many`, what they are called. Of whom is in the calibration's `whom`, text by the
+    name of the entry.
     """
     protocol = calibration.get("protocol")
     parts = [f"How it was measured: {plain(protocol, 400)}."] if isinstance(protocol, str) else []
     overall = _overall(_mapping(calibration.get("scores")), units)
-    parts += [f"{_whom(calibration, 'scores')}\n\n{overall}"] if overall else [_NOTHING]
+    parts += [f"{_whom(calibration, 'scores')}\n\n{overall}"] if overall else [_NOTHING.format(many)]
     by_channel = _by_channel(_mapping(calibration.get("uncertainty")), time_unit)
     if by_channel:
         whom = _whom(calibration, "uncertainty", _of_recalibration(calibration, people))

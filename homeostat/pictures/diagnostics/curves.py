@@ -6,11 +6,13 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
+from homeostat.pictures.bands import Array
 from homeostat.pictures.colours import GREY, LINE
 from homeostat.pictures.diagnostics.marks import DASHED
 from homeostat.pictures.diagnostics.npde import channel_of
-from homeostat.pictures.people import MOST, dots
+from homeostat.pictures.people import MOST, dots, limited_handle, limited_marks
 from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
 from homeostat.pictures.style import cut_apart, grid_shape, label, panel_title, person_name, tidy, title_width
 from physics.arguments import quote, require_kind
@@ -28,7 +30,8 @@ def curves_axes(
     since: str | None = None,
 ) -> list[Axes]:
     """One panel a person: what was measured (gid "known"), their own curve (gid "individual") and that of the typical person with
-    their doses and covariates (gid "population").
+    their doses and covariates (gid "population"). What is only known to lie beyond a limit has a triangle there that points to
+    where it lies (gid "limited").
 
     Arguments: `people`, their places, at most 24, by default the first 24; `channel`, its place; `axes`, as many as people, by
     default those of a figure of its own under `title` and `subtitle`; `since`, what times count from. Returns the panels' axes.
@@ -42,6 +45,7 @@ def curves_axes(
         raise ValueError(
             f"curves_axes: people are from 1 to {MOST} places below {len(ids)}, and are {quote(places)}; write range(0, 12)"
         )
+    limit, below = limits_of(fits, channel)
     rows, columns = grid_shape(len(places))
     width = {1: 9.0, 2: 10.5}.get(columns, 12.0)
     panels = sheet_axes(
@@ -51,7 +55,7 @@ def curves_axes(
         size=(width, 4.4 if rows == 1 else 2.15 * rows + 0.3),
         title=title,
         subtitle=subtitle,
-        handles=curves_handles(),
+        handles=curves_handles(limited=bool(np.isfinite(limit[places]).any())),
         legend_columns=3,
     )
     names = cut_apart([person_name(ids[i]) for i in places], 10.5, min(map(title_width, panels)), bold=True)
@@ -61,7 +65,7 @@ def curves_axes(
         fits.population[..., channel].cpu().numpy(),
         fits.individual[..., channel].cpu().numpy(),
     )
-    every = np.concatenate([v[places].ravel() for v in (seen, population, individual)])
+    every = np.concatenate([v[places].ravel() for v in (seen, limit, population, individual)])
     every = every[np.isfinite(every)]
     low, high = (float(every.min()), float(every.max())) if len(every) else (0.0, 1.0)
     pad = 0.05 * (high - low) or 1.0
@@ -71,6 +75,7 @@ def curves_axes(
         panel.plot(times[i], individual[i], color=LINE, linewidth=1.8, zorder=3.0, gid="individual")
         there = np.isfinite(seen[i])
         panel.add_line(dots(at[i][there], seen[i][there], filled=True, name="known"))
+        limited_marks(panel, at[i], limit[i], below[i], filled=True)
         tidy(panel)
         panel.set_ylim(0.0 if 0.0 <= low < 0.5 * high else low - pad, high + pad)
         panel.set_xlim(begin - 0.03 * (end - begin), end + 0.03 * (end - begin))
@@ -83,10 +88,22 @@ def curves_axes(
     return panels
 
 
-def curves_handles() -> list[Artist]:
-    """The legend's entries."""
+def limits_of(fits: FittedCurves, channel: int) -> tuple[Array, NDArray[np.bool_]]:  # (N, T), (N, T)
+    """Where each value stands that is only known by its limits, NaN for the others, and whether it lies below."""
+    if fits.limits is None:
+        nothing = np.full(fits.measured.shape[:2], np.nan)
+        return nothing, np.zeros(nothing.shape, dtype=bool)
+    lower, upper = fits.limits[..., channel, :].cpu().numpy().transpose(2, 0, 1)
+    below = np.isfinite(upper)
+    at = np.where(below, upper, lower)
+    return np.where(np.isfinite(at), at, np.nan), below
+
+
+def curves_handles(*, limited: bool = False) -> list[Artist]:
+    """The legend's entries; `limited`: of values beyond limits too."""
     return [
         dots(filled=True, name="measured"),
+        *([limited_handle()] if limited else []),
         Line2D([], [], color=LINE, linewidth=1.8, label="individual fit"),
         Line2D([], [], color=GREY, linewidth=1.4, linestyle=DASHED, label="typical person, same doses and covariates"),
     ]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from homeostat.pictures.diagnostics.curves import limits_of
 from homeostat.pictures.diagnostics.eta import shown_pairs
 from homeostat.pictures.diagnostics.marks import beside
 from homeostat.pictures.style import percent
@@ -64,7 +65,11 @@ def curves_in_words(fits: FittedCurves, people: Sequence[int], channel: int = 0)
     name, unit = fits.about.channels[channel], fits.about.units[channel]
     reach = f", from {np.nanmin(values):.3g} to {np.nanmax(values):.3g}{_behind(unit)}" if count else ""
     panels = "One panel" if len(people) == 1 else f"{len(people)} panels, one a person,"
-    return f"{panels} of {name}{_in(unit)} with {count} measurements{reach}, the individual curve and that of the typical person."
+    limited = int(np.isfinite(limits_of(fits, channel)[0][list(people)]).sum())
+    verb = "is" if limited == 1 else "are"
+    more = f" {limited} more {verb} only known to lie beyond a limit: a triangle there." if limited else ""
+    said = f"with {count} measurements{reach}, the individual curve and that of the typical person."
+    return f"{panels} of {name}{_in(unit)} {said}{more}"
 
 
 def eta_in_words(found: EtaCovariates) -> str:

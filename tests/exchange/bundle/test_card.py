@@ -9,14 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.corruptions.content import ordinary
 from benchmarks.exchange.random_bundles import random_bundle
-from exchange import Bundle, card, content_hash, load, save
+from exchange import Bundle, Person, card, content_hash, load, save
 from exchange.bundle.calibration import as_calibration
 from exchange.bundle.typical import typical_theta
 from homeostat.study.groups import cross_validated
+from hybrid import HybridModel, Mesh, Schedule, Signal, States
+from learned import Constant
+from physics import LinearBackbone, SharedPopulation
 from stability import Refusal
+from training import Personal
 from training.trust.recalibration.fitted_on import FittedOn
 from training.trust.recalibration.scaling import Scaling
 
@@ -136,3 +141,27 @@ def test_it_stands_in_the_file_and_the_hash_beside_it(bundle: Bundle, tmp_path: 
         manifest = json.loads(archive.read("manifest.json"))
     assert manifest["content"] == content_hash(bundle) == content_hash(load(path))
     assert manifest["optional"] == ["card.md"]
+
+
+def driven_records() -> Bundle:
+    """A tank with a pump, the same in both records."""
+    named = {"states": ["level"], "state_units": ["cm"], "inputs": ["pump"], "input_units": ["V"]}
+    tank = LinearBackbone([[-0.3]], B=[[1.0]], **named, time_unit="min")
+    model = HybridModel(
+        tank, SharedPopulation(), observation=States([0], ["level"], ["cm"]), noise=Constant([0.1], [0.01])
+    )
+    pump = Schedule((), {"pump": Signal((0.0, 6.0), (1.0, 2.0), "held")})
+    people = tuple(Person(name, pump, {}, (float("nan"),)) for name in ("one", "two"))
+    nothing = torch.zeros(1, 2, dtype=torch.float64)
+    known = Personal(nothing[..., None][..., :0], nothing[..., None, None][..., :0, :0], nothing, nothing == 0)
+    return Bundle(model, people, known, Mesh(0.5, 0.1))
+
+
+def test_a_card_of_single_systems_speaks_of_records(bundle: Bundle) -> None:
+    """A driven tank has no doses and no persons; people are people."""
+    told = card(driven_records()).split("## What is proved")[0]
+    for words in ("of one record under inputs that are given", "seen in the records", "Decisions about the system"):
+        assert words in told
+    assert not re.search(r"\b(people|person|persons|dose|doses)\b", told, re.IGNORECASE), told
+    assert "of one person under a schedule that is given" in card(bundle)
+    assert "doses of a person" in card(bundle)

@@ -38,7 +38,9 @@ def test_beta_minimises_the_stated_sum(tables: Path) -> None:
         return 0.5 * torch.nan_to_num(e).square().sum(-1) + 0.5 * beta.square()
 
     grid = torch.linspace(-6.0, 6.0, 241, dtype=torch.float64)[:, None, None].expand(-1, 2, 3)
-    paths = [mean_at(b) for b in grid]
+    copies = cohort.conditions.people(torch.arange(3).repeat(241))  # everyone at every β, side by side
+    paths = rollout(model, copies, grid.transpose(0, 1).reshape(2, -1, 1), SOLVER).mean[..., 0].detach()
+    paths = paths.reshape(2, 241, 3, -1).transpose(0, 1)
     for deviations, until in ((ALL_FIVE, 120.0), (AHEAD, 60.0), (FIRST_PHASE, 120.0)):
         mean, beta = means(model, cohort, deviations, until)
         lowest = torch.stack([stated(b, mu, deviations, until) for b, mu in zip(grid, paths, strict=True)]).amin(0)

@@ -42,13 +42,13 @@ def test_a_steady_state_is_read_with_its_interval(tmp_path: Path, ss: str, added
 
 def test_an_infusion_longer_than_its_interval_goes_on(tmp_path: Path) -> None:
     record = read(tmp_path, HEAD + "1,0,100,.,1,2,10,.,6,1\n1,5,.,8,0,2,.,.,.,.\n")
-    assert record.schedule.steady == (Steady("plasma", 0.0, 100.0, 6.0, 10.0),)
+    assert record.schedule.steady == (Steady("plasma", 0.0, 100.0, 6.0, 10.0, kept="rate"),)
     assert [(float(d.amount), float(d.duration)) for d in record.schedule.doses] == [(40.0, 4.0), (100.0, 10.0)]
 
 
 def test_an_infusion_that_never_stopped_until_now(tmp_path: Path) -> None:
     record = read(tmp_path, HEAD + "1,0,0,.,1,2,24,.,.,1\n1,5,.,8,0,2,.,.,.,.\n1,6,100,.,1,1,.,.,.,.\n1,8,.,9,0,2,.,.,.,.\n")
-    assert record.schedule.steady == (Steady("plasma", 0.0, 24.0, 1.0, 1.0),)
+    assert record.schedule.steady == (Steady("plasma", 0.0, 24.0, 1.0, 1.0, kept="rate"),)
     assert record.origin == 0.0  # not the dose at 6: what is measured at 5 is no baseline
     assert record.scored.all()
 

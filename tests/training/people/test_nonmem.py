@@ -96,7 +96,7 @@ def test_doses_infusions_and_additional_doses(tmp_path):
     (record,) = read_nonmem(table(tmp_path, text), units=UNITS)
     assert record.schedule.doses == (
         Dose("gut", 0.0, 100.0),
-        Dose("plasma", 2.0, 60.0, 2.0),  # 60 at 30 per hour
+        Dose("plasma", 2.0, 60.0, 2.0, kept="rate"),  # 60 at 30 per hour
         Dose("gut", 8.0, 100.0),
         Dose("gut", 16.0, 100.0),
     )

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from hybrid import Dose
+from hybrid.schedules.dose import part_of
 from hybrid.schedules.steady import Steady
 from training.people.tables.censored import says_no
 from training.people.tables.event_table import EventTable, Row, number_in, short
@@ -49,13 +51,14 @@ def settled(table: EventTable, row: Row, dose: Dose, interval: float, asked: int
             "infusion that "
             "never stopped, AMT 0 and its RATE",
         )
-    steady = Steady(dose.state, float(dose.time), dose.amount, interval, float(dose.duration), asked == 2)
-    return steady, [Dose(dose.state, dose.time, much, left) for much, left in steady.tails]
+    kept: Literal["duration", "rate"] = "duration" if dose.kept == "duration" else "rate"
+    steady = Steady(dose.state, float(dose.time), dose.amount, interval, float(dose.duration), asked == 2, kept)
+    return steady, [part_of(dose, much, left) for much, left in steady.tails]
 
 
 def unending(state: str, time: float, rate: float, asked: int) -> Steady:
     """The steady state of an infusion that never stopped until now."""
-    return Steady(state, time, rate, 1.0, 1.0, asked == 2)
+    return Steady(state, time, rate, 1.0, 1.0, asked == 2, "rate")
 
 
 def counted_on(rows: Sequence[Row], times: Sequence[float]) -> list[float]:

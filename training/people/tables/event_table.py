@@ -86,8 +86,11 @@ class EventTable:
         value = number_in(text)
         if value is None:
             hint = "write numbers with a decimal point" if "," in text else "write a number, or . where it is missing"
-            if column == "DV":
-                hint += " (also for a value below the limit of quantification)"
+            if column == "DV":  # what is known by a limit counts, and is not to be thrown away
+                hint += (
+                    "; of a value below the limit of quantification write <0.05, that limit, or the limit in DV and 1 in a "
+                    "column CENS, or 1 in a column BLQ and the limit in a column LLOQ"
+                )
             raise self.error(row.line, f"{self.columns[column]} is {short(text)}, and a number is needed; {hint}")
         if not math.isfinite(value):
             raise self.error(

@@ -227,12 +227,11 @@ class Events:
             found_by_model = Dose(state, time, amount, modelled="rate" if rate == -1.0 else "duration")
             return self._modelled(row, found_by_model, more or 0, interval)
         duration = self._duration(row, amount)
-        found: list[Given | Anew] = [
-            Given(Dose(state, time + k * interval, amount, duration), k) for k in range((more or 0) + 1)
-        ]
+        dose = Dose(state, time, amount, duration, kept="rate" if rate > 0.0 else "duration")
+        found: list[Given | Anew] = [Given(replace(dose, time=time + k * interval), k) for k in range((more or 0) + 1)]
         if not asked:
             return found
-        steady, tails = settled(table, row, Dose(state, time, amount, duration), interval, asked)
+        steady, tails = settled(table, row, dose, interval, asked)
         return [Anew(steady), *(Given(tail, 0) for tail in tails), *found]
 
     def _modelled(self, row: Row, dose: Dose, more: int, interval: float) -> list[Given | Anew]:

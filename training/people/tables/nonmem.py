@@ -1,7 +1,6 @@
 """Reading tables in the column convention of pharmacometrics (NONMEM): one row per dose or observation."""
 
 import bisect
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +14,11 @@ import numpy as np
 from hybrid import Schedule
 from hybrid.frames import is_frame
 from physics.glance import glance
+from physics.occasions import OCCASION
 from training.people.records import LONGEST_ID, Record
 from training.people.tables.anew import Anew, counted_on
 from training.people.tables.arguments import require_reading
-from training.people.tables.changing import changing_of, occasions_of
+from training.people.tables.changing import changing_of, occasions_of, own_of, rows_placed
 from training.people.tables.convention import BY_NAME, ignored
 from training.people.tables.dates import Clock
 from training.people.tables.event_table import EventTable, LeftOut, Row, events_in, number_in, read_events, short
@@ -27,6 +27,7 @@ from training.people.tables.file_order import Event, Order, placed
 from training.people.tables.frame_cells import cells_of
 from training.people.tables.kept_columns import changes, covariate_columns, name_the_rest, stated_units
 from training.people.tables.keys import endpoint_column
+from training.people.tables.values import values_of
 
 if TYPE_CHECKING:
     from hybrid.frames import DataFrame
@@ -114,14 +115,19 @@ def read_table(
     - MDV = 1: the value of this row was not measured. CENS = 1 (−1): it is below (above) DV, and above (below) LIMIT where
     that is
       given. BLQ: it is below LLOQ. So is "<0.05" in DV.
-    - OCC: the occasion; a record keeps when each begins (`Record.occasions`). An occasion without a measured value is refused.
+    - OCC: the occasion; a record keeps when each begins (`Record.occasions`), and of which one a value is that was measured at
+      that very time, which its own row says (`Record.read_with`). An occasion without a measured value is refused.
     - DVID, YTYPE: see `channel_column`.
     - DATE (month/day/year), DAT1 (day/month/year), DAT2 (year/month/day), DAT3 (year/day/month), ISO dates and counted days
       in each: then TIME is the time of the day, hh:mm, hh:mm:ss or hours, and the times of a record count from the person's
       first row, in the unit stated for TIME. TIME may be an ISO time (2021-05-03T08:30) too.
     - what else the convention has a meaning for (LLOQ, ADM, L2, …) is refused where it says something that is
       not read, with the line and the cure.
-    - every other column: a covariate, one number for each person, or numbers that hold from their row on (`Record.changing`).
+    - every other column: a covariate, one number for each person, or numbers that hold from their row on (`Record.changing`),
+      and a value is read with those of its own row. NONMEM's PREDPP takes a row's value for the interval that ends with it. Where
+      a table was written for that, move such a column up by one row within each person,
+      frame.groupby("ID")["WT"].transform(lambda w: w.shift(-1).ffill()): people then go through the same θ from row to row, and a
+      value is read with what the row after it had said.
 
     Arguments
     - `units`: UCUM codes, {"TIME": "h", "AMT": "mg", "DV": "mg/L"} and more keys for covariates; AMT needs none where
@@ -185,7 +191,6 @@ def read_table(
     return Table(records, tuple(table.left_out))
 
 
-_NOTHING = (math.nan, -math.inf, math.inf)  # a channel that was not measured, and its limits
 _MOST_ADDED = 200_000  # doses that ADDL asks for in a whole table: more than anybody was given, and than fit into memory
 
 
@@ -275,11 +280,15 @@ class _Reader:
         self._require_ungrouped(person, rows)
         nudge = float(np.spacing(max(abs(t) for t in times) or 1.0))
         happened = placed(happened, self.order, nudge, table)
-        when, measured, lower, upper = self._values(person, rows[0].line, happened)
+        # what rows say of what changes holds from where their own dose or value stands
+        begins = rows_placed(rows, times, happened)
+        constant, changing, own = changing_of(table, person, rows, begins, self.covariates, self.moving)
+        seen_on = {e.line for e in happened if isinstance(e.what, Observation) and e.what.seen is not None}
+        occasions, of_occasion = occasions_of(table, person, rows, begins, happened, seen_on)
+        own |= {OCCASION: of_occasion} if occasions else {}
+        lines, when, measured, lower, upper = values_of(table, person, rows[0].line, happened, own, self.names)
         doses = [event.what.dose for event in happened if isinstance(event.what, Given)]
         anew = [(event.time, event.what.steady) for event in happened if isinstance(event.what, Anew)]
-        there = np.isfinite(measured) | np.isfinite(lower) | np.isfinite(upper)
-        constant, changing = changing_of(table, person, rows, times, self.covariates, self.moving)
         start = min([times[0], *(event.time for event in happened)])
         return Record(
             id=person,
@@ -297,8 +306,9 @@ class _Reader:
             nonnegative=tuple(name for name in self.names if name not in self.events.signed),
             lower=lower,
             upper=upper,
-            occasions=occasions_of(table, person, rows, times, when[there.any(1)]),
+            occasions=occasions,
             changing=changing,
+            read_with=own_of(table, person, lines, when, changing, occasions, own),
         )
 
     def _without_the_past(self, happened: list[Event]) -> list[Event]:
@@ -322,11 +332,10 @@ class _Reader:
             if anew.what.steady is not None and early and all(isinstance(e.what, Observation) for e in before):
                 raise self.table.error(
                     early[0].line,
-                    f"a value at {anew.time:g} stands before the steady state of that time, and nothing is given before "
-                    "it: it would "
-                    "be read as of somebody who never took anything; begin the steady state one interval earlier (TIME "
-                    "- II, ADDL "
-                    "1), or move the row behind the dose if it was measured after it",
+                    f"a value at {anew.time:g} stands before the steady state of that time, and nothing is given before it: "
+                    "whether it is of that steady state or of somebody who never took anything the table does not say; begin the "
+                    "steady state one interval earlier (TIME - II, ADDL 1), move the row behind the dose if it was measured "
+                    "after it, or leave the row out",
                 )
         return kept
 
@@ -359,32 +368,6 @@ class _Reader:
             f"this value of person {person} at time {time:g} is given twice, first on {self.table.place(first.line)}; delete one "
             "of them, or, if it was measured twice, add a column REP with 1 and 2",
         )
-
-    def _values(
-        self, person: str, line: int, happened: Sequence[Event]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # (T,), (T, p) of values and of limits below and above
-        """Values of one time in one row, replicates in further rows of that time."""
-        found: dict[float, dict[str, list[tuple[float, float, float]]]] = {}
-        for event in happened:
-            if isinstance(event.what, Observation):
-                values, what = found.setdefault(event.time, {}).setdefault(event.what.channel, []), event.what
-                number = math.nan if what.value is None else what.value
-                values += [] if what.seen is None else [(number, what.lower, what.upper)]
-        when: list[float] = []
-        measured: list[list[tuple[float, float, float]]] = []
-        for time in sorted(found):
-            # a row that measured nothing stands where nothing else does
-            for k in range(max(1, *(len(values) for values in found[time].values()))):
-                when.append(time)
-                measured.append(
-                    [found[time][c][k] if k < len(found[time].get(c, ())) else _NOTHING for c in self.names]
-                )
-        array, lower, upper = np.array(measured, dtype=np.float64).reshape(len(when), len(self.names), 3).transpose(2, 0, 1)
-        if not (np.isfinite(array) | np.isfinite(lower) | np.isfinite(upper)).any():
-            raise self.table.error(
-                line, f"person {person} has no observation; leave the person out, or check EVID, MDV and DV"
-            )
-        return np.array(when), array, lower, upper
 
     def _require_ungrouped(self, person: str, rows: list[Row]) -> None:
         grouped = [row for row in rows if row.cells.get("L2") and number_in(row.cells["L2"]) != 0.0 and row.cells["DV"]]
