@@ -55,8 +55,8 @@ class Reference:
 
     `people`, how many · `covariates` that the model reads, by name (lowest, highest) of the box that all but 2 % of people like
     them lie in, `sides`, which share lies beyond each of its sides · `beside`, the range of the others, with room to spare, where
-    all of them or at least ten are known · `categories`, the values that a covariate had · `envelopes`, what had come by when · `levels`, by input the lowest and
-    highest of the people's means in time, and of all its values · `own` and `rest`, how the distances of the training's own
+    all of them or at least ten are known · `categories`, the values that a covariate had · `envelopes`, what had come by when ·
+    `levels`, by input the lowest and highest of the people's means in time, and of all its values · `own` and `rest`, how the distances of the training's own
     measurements were spread, by other parameters and by none · `disagreement`, the 99th percentile of the members', None where
     they have nothing to disagree about · `units` · `apart`, the same of their largest disagreement at any one time.
     Law: nobody of the training is beyond an envelope or a level.
