@@ -37,8 +37,8 @@ CRITERION = (
     "against the most and the least that anybody in "
     f"training had by the same time, {MORE:g} times which, and two events apart, counts as another rate; all measurements so far "
     "against what the training's law predicts of them, by their Mahalanobis distance, in the part that other parameters explain "
-    "(0.85 %) and in the part that none do (0.15 %), one that is known by limits alone by whatever lies within them and is nearest "
-    "to what is predicted; and the members' disagreement about somebody like this, before anything is "
+    "(0.85 %) and in the part that none do (0.15 %), one that is known by limits alone by whatever lies within them and is "
+    "nearest to what is predicted; and the members' disagreement about somebody like this, before anything is "
     f"measured, against {MORE:g} times the 99th percentile of the training's. Of people like those of the training 3 in 100 are "
     "flagged, each time that they are looked at, and fewer where measurements are known by limits alone."
 )
@@ -53,12 +53,13 @@ def _summary(reference: Any) -> Summary:
 class Reference:
     """What the training looked like; `Reference.of(model, cohort, personal)` makes it.
 
-    `people`, how many · `covariates` that the model reads, by name (lowest, highest) of the box that all but 2 % of people like
-    them lie in, `sides`, which share lies beyond each of its sides · `beside`, the range of the others, with room to spare, where
-    all of them or at least ten are known · `categories`, the values that a covariate had · `envelopes`, what had come by when ·
-    `levels`, by input the lowest and highest of the people's means in time, and of all its values · `own` and `rest`, how the distances of the training's own
-    measurements were spread, by other parameters and by none · `disagreement`, the 99th percentile of the members', None where
-    they have nothing to disagree about · `units` · `apart`, the same of their largest disagreement at any one time.
+    `people`, how many · `covariates` that the model reads, by name (lowest, highest) of the box that all but 2 % of people
+    like them lie in, `sides`, which share lies beyond each of its sides · `beside`, the range of the others, with room to
+    spare, where all of them or at least ten are known · `categories`, the values that a covariate had · `envelopes`, what had
+    come by when · `levels`, by input the lowest and highest of the people's means in time, and of all its values · `own` and
+    `rest`, how the distances of the training's own measurements were spread, by other parameters and by none ·
+    `disagreement`, the 99th percentile of the members', None where they have nothing to disagree about · `units` · `apart`,
+    the same of their largest disagreement at any one time.
     Law: nobody of the training is beyond an envelope or a level.
     """
 
