@@ -60,6 +60,7 @@ _LIMIT_OF = (
 _CLAIMS = ("Certificate", "RegionalRate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
 
 TAKEN: Mapping[str, Mapping[str, Reasons]] = {
+    "training.identify.sensitivities": {"design": {"a cohort": "the people of a cohort are a design"}},
     "training.identify.population_information": {"design": {"a cohort": "the people of a cohort are a design"}},
     "physics.CategoryOf": {"levels": {"a number for a name": "a further category, and its number"}},
     "physics.MixedPopulation": {"omega": {"an empty list": "no covariance is known"}},

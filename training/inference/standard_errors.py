@@ -110,6 +110,8 @@ class StandardErrors:
         require_shape(
             direction, "StandardErrors.in_words: direction", len(self.names), write="errors.weakest[0]", like=self.value
         )
+        if not bool(torch.isfinite(direction).all()):
+            raise ValueError("StandardErrors.in_words: direction has parts that are no numbers; write errors.weakest[0]")
         scaled = direction / direction.abs().amax().clamp(min=1e-300)
         order = [j for j in torch.argsort(-scaled.abs()).tolist() if abs(float(scaled[j])) >= _SMALL]
         sign = 1.0 if not order or float(direction[order[0]]) > 0.0 else -1.0

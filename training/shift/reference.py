@@ -120,6 +120,9 @@ class Reference:
         require_solver(solver, "Reference.of")
         if simulated is not None and (not isinstance(simulated, tuple) or len(simulated) != 2):
             raise ValueError(f"Reference.of: simulated is a cohort and its Personal, and is {quote(simulated)}; simulated(…)")
+        if simulated is not None:
+            require_kind(simulated[0], Cohort, "Reference.of: simulated, its cohort,", "training.shift.simulated(…)")
+            require_kind(simulated[1], Personal, "Reference.of: simulated, their Personal,", "training.shift.simulated(…)")
         if not cohort.ids:
             raise ValueError("Reference.of: cohort has nobody, and a training has somebody; write Cohort.of(records, model)")
         if personal is not None:
