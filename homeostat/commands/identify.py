@@ -95,7 +95,7 @@ def identify(
         if not all(math.isfinite(time) for time in designs[name]) or designs[name] != sorted(designs[name]):
             raise ValueError(f"--times {text!r}: times are finite and increase; write 0.5,2,8,24 (equal ones are replicates)")
         if designs[name][0] < 0.0:
-            raise ValueError(f"--times {text!r}: what is given begins at 0, and an earlier time tells nothing of it; leave it out")
+            raise ValueError(f"--times {text!r}: times before the schedule's start, 0, tell nothing; leave them out")
     asked = Asked(
         values=_numbers(values, "--values"),
         known=names(known),
