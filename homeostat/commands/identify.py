@@ -1,5 +1,6 @@
 """`homeostat identify`."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -91,6 +92,10 @@ def identify(
         designs[name] = [_number(part, "--times") for part in names(row)]
         if not designs[name]:
             raise ValueError(f"--times {text!r} holds no time; write 0.5,2,8,24, or rich=0.5,2,8,24")
+        if not all(math.isfinite(time) for time in designs[name]) or designs[name] != sorted(designs[name]):
+            raise ValueError(f"--times {text!r}: times are finite and increase; write 0.5,2,8,24 (equal ones are replicates)")
+        if designs[name][0] < 0.0:
+            raise ValueError(f"--times {text!r}: times before the schedule's start, 0, tell nothing; leave them out")
     asked = Asked(
         values=_numbers(values, "--values"),
         known=names(known),

@@ -11,6 +11,7 @@ from hybrid import Conditions, HybridModel, Schedule, conditions_of
 from hybrid.schedules.columns import column
 from physics.arguments import quote, require_kind, require_number, require_text
 from physics.glance import Summary, glance
+from physics.occasions import OCCASION
 from training.people.cohort import Cohort
 
 _WRITE = "Arm(schedule, times=(0.5, 2.0, 24.0), people=12)"
@@ -140,6 +141,12 @@ def _of_arms(model: HybridModel, design: object, name: str) -> Sampled:
                     "of them"
                 )
         missing = [c for c in uses if c not in arm.covariates]
+        if OCCASION in missing:
+            raise ValueError(
+                f"{name}: parameters of this model differ between a person's occasions, and an arm is of people in one occasion; "
+                f'of the first one write Arm(…, covariates={{"{OCCASION}": 1.0}}); what several occasions of one person tell '
+                "together is not computed here"
+            )
         if missing:
             raise ValueError(
                 f"{name}: the model reads {missing[0]} of everyone; write Arm(…, covariates={{{missing[0]!r}: …}})"

@@ -43,7 +43,8 @@ def population_information(
 
     Arguments: `design`, an `Arm`, several, or a `Cohort` · `kind`, as above.
     Errors: `ValueError` as `sensitivities`, and for a model of which nothing with a name is estimated.
-    Law: twice the people have twice the information, so that every error is smaller by √2.
+    Law: of people who differ in nothing, without η, C is the noise alone; twice the people have twice the information, so
+    that every error is smaller by √2.
     Source: Mentré, Mallet & Baccar, Biometrika 84 (1997) 429; Retout & Mentré, J. Biopharm. Stat. 13 (2003) 209; Nyberg et al.,
     Br. J. Clin. Pharmacol. 79 (2015) 6.
     """
@@ -136,7 +137,7 @@ def _around(d: int, like: Tensor) -> Tensor:  # (4d + 1, d)
     """0, then the points of the wide stencil along each coordinate of η."""
     eye = torch.eye(d, dtype=like.dtype, device=like.device)
     points = like.new_tensor([p for p, w in zip(POINTS, WIDE, strict=True) if w])[:, None, None] * (_OWN * eye)
-    return torch.cat([eye.new_zeros(1, d), points.movedim(0, 1).reshape(-1, d)])
+    return torch.cat([eye.new_zeros(1, d), points.movedim(0, 1).reshape(4 * d, d)])
 
 
 def _short(root: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from physics.arguments import quote, require_generator, require_number, require_
 from physics.glance import Summary, glance
 from training.fitted import last
 from training.inference.estimates import jacobian, trained
+from training.inference.unseen import numbers_unseen
 from training.marginal.laplace import require_float64
 from training.objective import Objective
 from training.people.arguments import require_fit
@@ -37,8 +38,9 @@ def _summary(found: Any) -> Summary:
 class Bootstrap:
     """Estimates of B cohorts, each drawn from the people of one with replacement.
 
-    `names` (E,) · `value` (B, E) · `arrived` (B,), whose search ended at an optimum: what is said is of those · `ended` (B,), why
-    each ended, as `PopulationStep.ended` says it · `counts` (B, N), how often each draw has each person · `model`, the B models.
+    `names` (E,) · `value` (B, E), NaN where the people of a draw say nothing of a number · `arrived` (B,), whose search ended
+    at an optimum: what is said is of those · `ended` (B,), why each ended, as `PopulationStep.ended` says it · `counts` (B,
+    N), how often each draw has each person · `model`, the B models.
     """
 
     names: tuple[str, ...]
@@ -52,11 +54,13 @@ class Bootstrap:
 
     @property
     def sd(self) -> Tensor:  # (E,)
-        """Standard deviation of every estimate over the draws that arrived."""
-        return self.value[self.arrived].std(0)
+        """Standard deviation of every estimate over the draws that arrived and saw it; NaN of fewer than two."""
+        good = self.value[self.arrived]
+        seen = torch.isfinite(good)
+        return torch.where(seen, good - good.nanmean(0), 0.0).square().sum(0).div(seen.sum(0) - 1.0).sqrt()
 
     def interval(self, level: float = 0.95) -> Tensor:  # (E, 2)
-        """Percentile interval of every estimate, over the draws that arrived."""
+        """Percentile interval of every estimate, over the draws that arrived and saw it; NaN where none did."""
         require_number(level, "Bootstrap.interval: level", above=0.0)
         if not level < 1.0:
             raise ValueError(
@@ -68,7 +72,7 @@ class Bootstrap:
                 f"Bootstrap.interval: {len(good)} of {len(self.value)} draws arrived; give the search more steps"
             )
         ends = torch.tensor([0.5 - 0.5 * float(level), 0.5 + 0.5 * float(level)], dtype=good.dtype, device=good.device)
-        return torch.quantile(good, ends, dim=0).mT
+        return torch.nanquantile(good, ends, dim=0).mT
 
     def sentences(self) -> list[str]:
         """What a reader must know beside the numbers; nothing where all is well."""
@@ -77,6 +81,13 @@ class Bootstrap:
         if lost:
             found.append(
                 f"{lost} of {B} draws did not arrive at an optimum and are left out: what is said may be too narrow."
+            )
+        blind = torch.isnan(self.value[self.arrived]).sum(0).tolist()
+        for k in sorted(set(blind) - {0}):
+            which = ", ".join(name for name, count in zip(self.names, blind, strict=True) if count == k)
+            found.append(
+                f"In {k} of {B - lost} draws nobody says anything of {which}, and they are left out of it: what is said is of "
+                "draws that do. Give bootstrap(…, strata=…), a label for each person, so that every draw has some of each kind."
             )
         if B < 200:
             found.append(f"{B} draws say little about the ends of a 95 % interval; a few hundred are usual.")
@@ -107,6 +118,8 @@ def bootstrap(
     doses, say, of which one has few); `curvature`, `tolerance` and at most so many `steps` as in `fit_population`; `start` of the
     modes.
     Errors: `ValueError` for a model of several members, or one that estimates nothing.
+    An estimate on which nothing depends that the people of a draw measured, a category that nobody of them has, would stay where
+    it starts, and is NaN in that draw.
     Law: the mean of the counts of a person over draws is 1; within a stratum they add up to its size in every draw.
     Source: Efron, Ann. Stat. 7 (1979) 1; Davison & Hinkley, Bootstrap Methods (1997), section 3.8 (whole people).
     """
@@ -157,6 +170,10 @@ def bootstrap(
     for name in names:
         whole_trial.get_parameter(name).requires_grad_()
     told, _, value, _ = jacobian(whole_trial, names)
+    blind = numbers_unseen(trial, names, cohort, counts, "focei" if curvature == "fisher" else "laplace", start, solver)
+    first, _, _, _ = jacobian(trial, names)
+    blind = blind[:, [first.index(name) for name in told]]
+    value = torch.where(blind, torch.nan, value)
     return Bootstrap(told, value, torch.cat(arrived), tuple(ended), counts, whole)
 
 

@@ -75,7 +75,11 @@ class ObjectiveValue:
 
     @property
     def aic(self) -> Tensor:  # (M,)
-        """Akaike's criterion, −2 log L + 2·(estimated numbers), with the constant n log 2π."""
+        """Akaike's criterion, −2 log L + 2·(estimated numbers), with the constant n log 2π.
+
+        A number of which these data say nothing, of a category that nobody has, counts too, as it does in `bic`:
+        `StandardErrors.sentences` names it, and without it the criterion is the smaller one.
+        """
         return self.minus_two_log_likelihood + 2.0 * len(self.estimated)
 
     def bic(self, count: Literal["people", "measurements", "mixed"]) -> Tensor:  # (M,)

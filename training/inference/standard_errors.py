@@ -170,7 +170,10 @@ class StandardErrors:
                     f"{name} lies near the end of its range, where the likelihood hardly bends along it: it has no standard "
                     "error; whether it is 0 is asked by `likelihood_ratio`, with the model without it"
                 )
-            return f"The data say nothing about {name}: it has no standard error; hold it at what is known"
+            return (
+                f"The data say nothing about {name}: it has no standard error; hold it at what is known, or take it away (AIC "
+                "and BIC count it)"
+            )
         return (
             f"The data cannot see the direction ({self.in_words(way)}): along it the likelihood does not change, and what it "
             "moves "

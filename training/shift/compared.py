@@ -56,5 +56,6 @@ def compared(
     if personal is not None:
         own, freedom, rest, left = (v.numpy() for v in distances(model, known, personal, solver))
         mode = personal.mode.mean(0).cpu().double().numpy()
-        measured = replace(measured, own=own, freedom=freedom, rest=rest, left=left, mode=mode)
+        limited = known.censored.sum((-1, -2)).cpu().numpy()
+        measured = replace(measured, own=own, freedom=freedom, rest=rest, left=left, mode=mode, limited=limited)
     return replace(prediction, shift=reference.judge(Given.of(known, asked), measured, coordinates(model)))

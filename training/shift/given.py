@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from hybrid import Schedule, Signal
 from hybrid.schedules.dose import as_float
-from training.people import Cohort
+from physics.occasions import OCCASION
+from training.people import Cohort, Record
 from training.shift.envelope import Envelope, Events, Left
 
 Array = NDArray[np.float64]
@@ -18,13 +19,15 @@ Array = NDArray[np.float64]
 class Beforehand:
     """One person as they stand before their outcomes, beside the envelopes of a training.
 
-    `covariates` by name · `came`, by the key of an envelope the sum of what came and where it left, None within it · `levels`, by
-    input its mean in time, lowest and highest value.
+    `covariates` by name, those that are known of them · `came`, by the key of an envelope the sum of what came and where it left,
+    None within it · `levels`, by input its mean in time, lowest and highest value · `changing`, which of the covariates change on
+    the way: their values are those of the beginning.
     """
 
     covariates: Mapping[str, float]
     came: Mapping[str, tuple[float, Left | None]]
     levels: Mapping[str, tuple[float, float, float]]
+    changing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Given:
     """N people as they stand before their outcomes.
 
     `ids`; `schedules`; `ends` (N,), until when each is looked at; `measured`, the times at which anything is known of each, None
-    where that is not asked; `covariates` by name, each (N,).
+    where that is not asked; `covariates` by name, each (N,), NaN of whom it is not known of; `changing`, of each person the names
+    of those that change on the way, of which `covariates` has the value of the beginning.
     """
 
     ids: tuple[str, ...]
@@ -40,6 +44,7 @@ class Given:
     ends: Array
     measured: tuple[Array, ...] | None
     covariates: Mapping[str, Array]
+    changing: tuple[tuple[str, ...], ...] = ()
 
     @staticmethod
     def of(known: Cohort, asked: Cohort) -> "Given":
@@ -47,13 +52,15 @@ class Given:
         informative = known.informative.any(-1).cpu().numpy()  # (N, T)
         times = known.times.detach().cpu().numpy()
         latest = asked.times.detach().cpu().numpy().max(1)
-        given = {name: value.detach().cpu().double().numpy() for name, value in known.conditions.covariates.items()}
+        given = _own(known.records)
+        given |= {name: value.detach().cpu().double().numpy() for name, value in known.conditions.covariates.items()}
         return Given(
             known.ids,
             tuple(r.schedule for r in known.records),
             latest,
             tuple(np.unique(row[there]) for row, there in zip(times, informative, strict=True)),
             given,
+            tuple(tuple(sorted(r.changing.keys() - known.conditions.covariates.keys())) for r in known.records),
         )
 
     def rows(self) -> list[dict[str, Events]]:
@@ -80,7 +87,6 @@ class Given:
             for schedule, end in zip(self.schedules, self.ends, strict=True)
         ]
 
-
     def beside(self, envelopes: Mapping[str, Envelope]) -> list[Beforehand]:
         """Everyone beside these envelopes; who had none of what the training had is followed all the same, but for sampling."""
         found = []
@@ -91,8 +97,22 @@ class Given:
                 key: (float(one.sizes.sum()), envelopes[key].left(one) if key in envelopes else None)
                 for key, one in (row | lacking).items()
             }
-            found.append(Beforehand({name: float(v[i]) for name, v in self.covariates.items()}, came, levels))
+            known = {name: float(v[i]) for name, v in self.covariates.items() if np.isfinite(v[i])}
+            found.append(Beforehand(known, came, levels, self.changing[i] if self.changing else ()))
         return found
+
+
+def _own(records: Sequence[Record]) -> dict[str, Array]:
+    """What each person's record says, whatever others' say: by name (N,), NaN where it says nothing, and the first of changes."""
+    names = sorted({name for r in records for name in (*r.covariates, *r.changing)})
+    return {n: np.array([_first(r, n) for r in records], dtype=np.float64) for n in names if n != OCCASION}
+
+
+def _first(record: Record, name: str) -> float:
+    if name not in record.changing:
+        return float(record.covariates.get(name, np.nan))
+    times, values = record.changing[name]
+    return float(values[max(int(np.searchsorted(times, record.schedule.start, side="right")) - 1, 0)])
 
 
 def _doses(schedule: Schedule, end: float) -> dict[str, Events]:

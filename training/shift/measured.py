@@ -20,7 +20,8 @@ FEWEST_SIMULATED = 200  # people of whom the moments of a distance are taken
 class Measured:
     """What the model makes of N people, each (N,), None where nobody asked: of their measurements the part `own` that moved
     parameters explain and its degrees of `freedom`, the `rest` and what is `left` for it (`seen.distances`); their coordinates
-    `mode` (N, d), the mean over members; the members' `disagreement` along all times, and how far they are `apart` at one.
+    `mode` (N, d), the mean over members; the members' `disagreement` along all times, and how far they are `apart` at one; of how
+    many measurements limits alone are known, `limited`.
     """
 
     own: Array | None = None
@@ -30,6 +31,7 @@ class Measured:
     mode: Array | None = None
     disagreement: Array | None = None
     apart: Array | None = None
+    limited: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ def kinetic_reasons(
     if measured.own is None or measured.freedom is None or measured.rest is None or measured.left is None:
         return []
     found, count = [], int(measured.freedom[i] + measured.left[i] + 0.5)
-    whose = "the one measurement so far is" if count == 1 else f"the {count} measurements so far are"
+    limited = 0 if measured.limited is None else int(measured.limited[i])
+    by = "" if not limited else f" ({'known by its' if count == 1 else f'{limited} of them known by'} limits alone)"
+    whose = f"the one measurement so far{by} is" if count == 1 else f"the {count} measurements so far{by} are"
     value, limit = float(measured.own[i]), own.beyond(float(measured.own[i]), float(measured.freedom[i]), shares[0])
     if limit is not None:
         mode = np.zeros(0) if measured.mode is None else measured.mode[i]

@@ -26,18 +26,21 @@ SHARE = 0.03  # of people like those of the training, who are flagged all the sa
 _COVARIATES, _OWN, _REST = 0.02, 0.0085, 0.0015  # of these three; what else is held beside has room to spare
 _QUANTILE = 0.01  # the members' disagreement in training is passed by so many; more than it by half is beyond
 CATEGORIES = 5  # so few whole numbers are categories, and no quantity
+FEWEST_KNOWN = 10  # people of whom a covariate is known, where not of all: fewer say nothing of a range
 
 # When somebody is flagged, in words: what is held beside what of the training, with the share that each comparison flags
 CRITERION = (
     "Held beside the training's people, without outcomes: the covariates that the model reads against a box "
     "that all but 2 % of them "
     "lie in (of one covariate its 1st to 99th percentile), categories against those that were seen, other covariates against "
-    f"their range with room to spare; when somebody is measured, doses and inputs against the most and the least that anybody in "
+    "their range with room to spare, of one that changes on the way the first value; when somebody is measured, doses and inputs "
+    "against the most and the least that anybody in "
     f"training had by the same time, {MORE:g} times which, and two events apart, counts as another rate; all measurements so far "
     "against what the training's law predicts of them, by their Mahalanobis distance, in the part that other parameters explain "
-    "(0.85 %) and in the part that none do (0.15 %); and the members' disagreement about somebody like this, before anything is "
+    "(0.85 %) and in the part that none do (0.15 %), one that is known by limits alone by whatever lies within them and is "
+    "nearest to what is predicted; and the members' disagreement about somebody like this, before anything is "
     f"measured, against {MORE:g} times the 99th percentile of the training's. Of people like those of the training 3 in 100 are "
-    "flagged, each time that they are looked at."
+    "flagged, each time that they are looked at, and fewer where measurements are known by limits alone."
 )
 
 
@@ -50,12 +53,13 @@ def _summary(reference: Any) -> Summary:
 class Reference:
     """What the training looked like; `Reference.of(model, cohort, personal)` makes it.
 
-    `people`, how many · `covariates` that the model reads, by name (lowest, highest) of the box that all but 2 % of people like
-    them lie in, `sides`, which share lies beyond each of its sides · `beside`, the range of the others, with room to spare ·
-    `categories`, the values that a covariate had · `envelopes`, what had come by when · `levels`, by input the lowest and
-    highest of the people's means in time, and of all its values · `own` and `rest`, how the distances of the training's own
-    measurements were spread, by other parameters and by none · `disagreement`, the 99th percentile of the members', None where
-    they have nothing to disagree about · `units` · `apart`, the same of their largest disagreement at any one time.
+    `people`, how many · `covariates` that the model reads, by name (lowest, highest) of the box that all but 2 % of people
+    like them lie in, `sides`, which share lies beyond each of its sides · `beside`, the range of the others, with room to
+    spare, where all of them or at least ten are known · `categories`, the values that a covariate had · `envelopes`, what had
+    come by when · `levels`, by input the lowest and highest of the people's means in time, and of all its values · `own` and
+    `rest`, how the distances of the training's own measurements were spread, by other parameters and by none ·
+    `disagreement`, the 99th percentile of the members', None where they have nothing to disagree about · `units` · `apart`,
+    the same of their largest disagreement at any one time.
     Law: nobody of the training is beyond an envelope or a level.
     """
 
@@ -126,12 +130,12 @@ class Reference:
             require_same_people(personal.ids, cohort.ids, "Reference.of: personal and cohort", write)
         model, cohort = in_float64(model, cohort)
         given = Given.of(cohort, cohort)
-        columns = {name: values for name, values in given.covariates.items() if not _categorical(values)}
+        known = {name: values[np.isfinite(values)] for name, values in given.covariates.items()}
+        known = {name: values for name, values in known.items() if len(values) >= min(FEWEST_KNOWN, len(cohort.ids))}
+        columns = {name: values for name, values in known.items() if not _categorical(values)}
         box, sides = box_of({name: values for name, values in columns.items() if name in model.uses}, _COVARIATES)
         beside = {name: _with_room(values) for name, values in columns.items() if name not in box}
-        categories = {
-            name: tuple(np.unique(values).tolist()) for name, values in given.covariates.items() if name not in columns
-        }
+        categories = {name: tuple(np.unique(values).tolist()) for name, values in known.items() if name not in columns}
         levels: dict[str, tuple[float, float, float, float]] = {}
         for row in given.levels():
             for name, (mean, low, high) in row.items():
@@ -155,7 +159,7 @@ class Reference:
             own,
             rest,
             None if spread is None else _passed_by_few(typically(spread).numpy()),
-            {**_units(model), **{n: u for n, u in cohort.records[0].units.items() if n in given.covariates}},
+            {**_units(model), **{n: u for r in cohort.records[::-1] for n, u in r.units.items() if n in known}},
             None if spread is None else _passed_by_few(largest(spread).numpy()),
         )
 
@@ -175,12 +179,14 @@ class Reference:
         looked, reasons, unknown = list[str](), list[ShiftReason](), list[str]()
         # without covariates their share is left to what is measured
         more = 1.0 if self.covariates else 1.0 + _COVARIATES / (_OWN + _REST)
-        values = person.covariates
-        if values and (self.covariates or self.categories or self.beside):
+        compared = (*self.covariates, *self.beside, *self.categories)
+        values = {name: value for name, value in person.covariates.items() if name in compared and math.isfinite(value)}
+        if values:
             looked.append("covariates")
             reasons += self._covariates(values)
-        lacking = [name for name in (*self.covariates, *self.beside, *self.categories) if name not in values]
+        lacking = [name for name in compared if name not in values]
         unknown += [f"{', '.join(lacking)} is not known"] if lacking else []
+        unknown += [f"{name} changes on the way and is compared at the beginning" for name in person.changing if name in values]
         if "sampling" in person.came and "sampling" in self.envelopes:
             looked.append("sampling")
         looked.append("given")

@@ -7,6 +7,7 @@ from hybrid import HybridModel, Solver, rollout
 from hybrid.defaults import predicting
 from training.people import Cohort, Personal
 from training.people.cohort import in_float64
+from training.people.likelihoods import standardised
 
 LEAST = 0.02  # of a direction of η: how much smaller its variance must have become for the measurements to see it
 
@@ -21,19 +22,24 @@ def distances(
 
     Equation: D² = min_η Σ (y − μ(η))²/v(η) + ηᵀη, at the mode that `personal` holds, is the squared Mahalanobis distance; of it
     T = η̂ᵀ(I − C)⁻¹η̂, with C the posterior covariance, is the part that moved parameters explain, over the r directions of η that
-    the measurements see, and D² − T is what no parameters explain. Means over members; censored values do not count in the sum.
+    the measurements see, and D² − T is what no parameters explain. Means over members. A value that is known by limits alone
+    stands where it is nearest to its mean within them, and counts in n like a number, so that people like those of the training
+    pass a limit less often than its share.
     Returns T, r, D² − T and n − r, NaN for who has no measurements or cannot be simulated.
-    Law: with a mean that is linear in η and constant noise, D² is (y − E y)ᵀ (Cov y)⁻¹ (y − E y), the sum of the squared
-    standardised innovations, and T and D² − T are independent χ² of r and n − r degrees of freedom.
+    Law: with a mean that is linear in η and constant noise, D² of numbers is (y − E y)ᵀ (Cov y)⁻¹ (y − E y), the sum of the
+    squared standardised innovations, and T and D² − T are independent χ² of r and n − r degrees of freedom.
     """
     model, known = in_float64(model, known)
     mode, covariance = (v.to(model.device, torch.float64) for v in (personal.mode, personal.covariance))
     with torch.no_grad():
         run = rollout(model, known.conditions, mode, predicting(solver, model.dtype), on_failure="return")
         z = torch.where(known.mask, (known.y - run.mean) / run.variance.sqrt(), 0.0)  # (M, N, T, p)
+        if known.limits is not None:
+            s = standardised(known.limits, run.mean, run.variance, known.censoring == "m4")
+            z = torch.where(s.low, s.a.clamp_min(0.0), 0.0) + torch.where(s.high, (-s.b).clamp_min(0.0), 0.0) + z
         whole = z.square().sum((-1, -2)) + mode.square().sum(-1)  # (M, N)
         moved, ways = explained(mode, covariance)  # (M, N)
-    count = known.mask.sum((-1, -2)).double()
+    count = known.informative.sum((-1, -2)).double()
     rank = torch.minimum(ways.mean(0), count)
     moved, whole = moved.mean(0), whole.mean(0)
     lost = count == 0

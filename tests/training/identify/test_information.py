@@ -11,7 +11,17 @@ from torch import Tensor
 
 from hybrid import Concentration, Dose, HybridModel, Schedule, States
 from learned import MLP, AdditiveProportional, Constant, Correlated, DiagonalDiffusion, Ensemble
-from physics import Administered, LinearBackbone, LogNormalPopulation, OneCompartmentOral, Parameter, SharedPopulation
+from physics import (
+    Administered,
+    LinearBackbone,
+    LogNormal,
+    LogNormalPopulation,
+    MixedPopulation,
+    Occasions,
+    OneCompartmentOral,
+    Parameter,
+    SharedPopulation,
+)
 from tests.training.identify.textbook import F64, by_mouth, concentration, dosed, noise, population, seen_as
 from tests.training.inference.linear import TIMES as LINE
 from tests.training.inference.linear import cohort_of, lines
@@ -377,3 +387,27 @@ def test_two_covariates_are_no_one_person() -> None:
         person_information(model, arms)
     with pytest.raises(ValueError, match="reads WT of everyone"):
         person_information(model, dosed(*TIMES))
+
+
+def test_of_people_who_differ_in_nothing_it_is_that_of_typical_values_and_noise() -> None:
+    """Σ people [J'J/σ² , 2 n] of (log ka, log ke, log V) and log σ: the naive pooled model, by closed form."""
+    backbone = by_mouth()
+    model = HybridModel(
+        backbone,
+        SharedPopulation(backbone, learned=True),
+        observation=Concentration("plasma", "V"),
+        noise=Constant([0.3], [1e-6]),
+    )
+    found = population_information(model, Arm(dosed(*TIMES).schedule, times=TIMES, people=10))
+    J = torch.func.jacrev(lambda logs: bateman(logs, AT))(TYPICAL)
+    exact = torch.block_diag(10.0 * J.mT @ J / 0.3**2, torch.tensor([[2.0 * 10.0 * len(TIMES)]], dtype=F64))
+    order = [found.names.index(n) for n in ("ka", "ke", "V", "additive(concentration)")]
+    torch.testing.assert_close(found.matrix[order][:, order], exact, rtol=1e-6, atol=1e-6)
+
+
+def test_an_arm_of_a_model_with_occasions_says_which() -> None:
+    backbone = by_mouth()
+    people = MixedPopulation(backbone, {n: LogNormal(0.3) for n in ("ka", "ke", "V")}, occasions=Occasions({"ke": 0.2}, 2))
+    model = HybridModel(backbone, people, observation=Concentration("plasma", "V"), noise=Constant([0.3], [1e-6]))
+    with pytest.raises(ValueError, match="several occasions of one person"):
+        population_information(model, dosed(*TIMES))

@@ -13,7 +13,7 @@ from scipy.stats import chi2, norm
 
 from hybrid import Exponential, HybridModel
 from learned import Ensemble
-from physics import Fixed, MixedPopulation, Normal, Shared
+from physics import CategoryOf, Fixed, LinearOf, MixedPopulation, Normal, Shared
 from tests.training.inference.linear import APPROXIMATIONS, TIMES, closed_form, cohort_of, lines, regressors
 from training import Cohort, last, personalise
 from training.inference import (
@@ -29,7 +29,8 @@ from training.inference import (
 )
 from training.inference.bootstrap import people_drawn
 from training.inference.curvature import seen
-from training.inference.estimates import loosest, trained
+from training.inference.estimates import jacobian, loosest, trained
+from training.inference.unseen import numbers_unseen
 
 F64 = torch.float64
 
@@ -419,6 +420,48 @@ def test_the_bootstrap_scatters_as_the_errors_say() -> None:
     mine = standard_errors(again.model, cohort, weights=found.counts[:1], solver=Exponential())
     # a slope of 1e-4 per person leaves ½·60·1e-8/curvature: a thousandth of a standard error, or so
     assert bool(((mine.value[0] - found.value[0]).abs() < 0.02 * mine.se[0]).all())
+
+
+def test_a_draw_says_nothing_of_a_category_that_nobody_in_it_has() -> None:
+    """One person of six is of group 2: a draw without them keeps no start for it; and with one group the two groups act alike."""
+    base = cohort_of(seed=12, people=6)
+    records = [replace(r, covariates={"G": 2.0 if i == 0 else 0.0}) for i, r in enumerate(base.records)]
+    levels = {"a": [CategoryOf("G", {0: 0.0, 2: 0.5}, learn=True)]}
+    plain = lines({"a": Normal(0.8), "b": Shared()})
+    population = MixedPopulation(plain.backbone, {"a": Normal(0.8), "b": Shared()}, covariates=levels)
+    model = HybridModel(plain.backbone, population, observation=plain.observation, noise=plain.noise)
+    cohort = Cohort.of(records, model)
+    found = bootstrap(model, cohort, 8, torch.Generator().manual_seed(3), solver=Exponential(), steps=3)
+    j = found.names.index("G=2 on a")
+    without = found.counts[:, 0] == 0.0
+    alone = found.counts[:, 1:].sum(1) == 0.0
+    assert 0 < int(without.sum()) < 8
+    assert torch.equal(torch.isnan(found.value[:, j]), without | alone)
+    others = [k for k in range(len(found.names)) if k != j]
+    assert bool(torch.isfinite(found.value[~alone][:, others]).all())
+    good = found.value[found.arrived & ~without, j]
+    if len(good) > 1:
+        torch.testing.assert_close(found.sd[j], good.std())
+        assert "G=2 on a" in " ".join(found.sentences())
+        assert "strata" in " ".join(found.sentences())
+
+
+def test_numbers_that_act_alike_in_a_draw_are_not_seen_apart() -> None:
+    """Who all have W = 2 tell a + log-linear slope as one number; of two weights they tell both."""
+    base = cohort_of(seed=12, people=6)
+    records = [replace(r, covariates={"W": 3.0 if i == 0 else 2.0}) for i, r in enumerate(base.records)]
+    plain = lines({"a": Normal(0.8), "b": Shared()})
+    moved = {"a": [LinearOf("W", 1.0, 0.3, learn=True)]}
+    population = MixedPopulation(plain.backbone, {"a": Normal(0.8), "b": Shared()}, covariates=moved)
+    model = HybridModel(plain.backbone, population, observation=plain.observation, noise=plain.noise)
+    cohort = Cohort.of(records, model)
+    trial, names, _ = trained(model, "test")
+    counts = torch.tensor([[1.0, 1, 1, 1, 1, 1], [0.0, 2, 1, 1, 1, 1], [3.0, 0, 0, 0, 0, 0], [1.0, 5, 0, 0, 0, 0]], dtype=F64)
+    found = numbers_unseen(trial, names, cohort, counts, "focei", None, Exponential())
+    told, _, _, _ = jacobian(trial, names)
+    assert [{n for n, one in zip(told, row, strict=True) if one} for row in found.tolist()] == [
+        set(), {"a", "W on a"}, {"a", "W on a"}, set()
+    ]
 
 
 def test_people_are_drawn_whole_and_within_their_strata() -> None:

@@ -320,3 +320,83 @@ def test_a_flag_travels_with_its_person() -> None:
         replace(prediction, shift=shift[:2])
     with pytest.raises(ValueError, match="not looked at"):
         Shift((reason,), ("kinetics",))
+
+
+# ---- what is not known of everybody, or not as a number
+
+
+def test_who_lacks_a_covariate_blinds_nobody_else(training: tuple[HybridModel, Cohort, Personal, Reference]) -> None:
+    """AGE, that the model does not read, is unknown of one: of the others it is compared, in a forecast and in the training."""
+    model, cohort, personal, reference = training
+    plain, old = people(model, 2, seed=61)
+    old = replace(old, covariates={**old.covariates, "AGE": 101.0})
+    units = {k: u for k, u in plain.units.items() if k != "AGE"}
+    without = replace(plain, covariates={k: v for k, v in plain.covariates.items() if k != "AGE"}, units=units)
+    lacking, far = flagged(training, [without, old])
+    assert "AGE is not known" in lacking.unknown
+    assert far.unknown == ""
+    assert [r.name for r in far.reasons if r.look == "covariates"] == ["AGE"]
+    first = cohort.records[0]
+    trained = Cohort.of(
+        [replace(first, covariates={k: v for k, v in first.covariates.items() if k != "AGE"}, units=units), *cohort.records[1:]],
+        model,
+    )
+    found = Reference.of(model, trained, personal)
+    assert found.beside["AGE"] == pytest.approx(reference.beside["AGE"], rel=0.05)  # one of 250 people moves the ends little
+    assert found.categories == reference.categories
+    assert found.units["AGE"] == "a"
+    few = [r if i < 9 else trained.records[0] for i, r in enumerate(cohort.records[:20])]
+    few = [replace(r, id=str(i)) for i, r in enumerate(few)]
+    assert "AGE" not in Reference.of(model, Cohort.of(few, model)).beside  # known of nine of twenty: no range
+
+
+def test_a_covariate_that_changes_is_compared_at_the_beginning(
+    training: tuple[HybridModel, Cohort, Personal, Reference],
+) -> None:
+    light, heavy, other = people(training[0], 3, seed=62)
+    records = [
+        replace(
+            r,
+            covariates={k: v for k, v in r.covariates.items() if k != "WT"},
+            changing={"WT": ([0.0, 4.0], values)},
+        )
+        for r, values in ((light, [70.0, 72.0]), (heavy, [130.0, 128.0]))
+    ]
+    near, far, same = flagged(training, [*records, replace(other, covariates={**other.covariates, "WT": 131.0})])
+    assert "WT changes on the way" in near.unknown
+    assert "WT" not in [r.name for r in near.reasons]
+    assert "WT" in [r.name for r in far.reasons]
+    assert "WT" in [r.name for r in same.reasons]
+    assert same.unknown == ""
+
+
+def censored(record: Record, limit: float) -> Record:
+    """The same person by an assay that tells nothing below a limit."""
+    below = record.values < limit
+    return replace(record, values=np.where(below, np.nan, record.values), upper=np.where(below, limit, np.nan))
+
+
+def test_measurements_that_are_known_by_limits_alone_are_compared(
+    training: tuple[HybridModel, Cohort, Personal, Reference],
+) -> None:
+    """Everything below .1 mg/L, where the training has 2 to 9: another way of taking it up, and no silent 'like the training'."""
+    record = people(training[0], 1, seed=71)[0]
+    nothing = replace(record, values=np.full((6, 1), np.nan), upper=np.full((6, 1), 0.1))
+    one = replace(record, id="one", values=np.array([[5.0]] + [[np.nan]] * 5), upper=np.array([[np.nan]] + [[0.1]] * 5))
+    anything = replace(record, id="any", values=np.full((6, 1), np.nan), upper=np.full((6, 1), 1e3))
+    low, some, told = flagged(training, [nothing, one, anything])
+    assert "kinetics" in looks(low)
+    assert "6 measurements so far (6 of them known by limits alone)" in low.sentence()
+    assert "kinetics" in looks(some)
+    assert told.flagged is False  # below 1,000 is anybody
+    assert "kinetics" in told.looked
+
+
+def test_limits_flag_nobody_who_is_like_the_training(training: tuple[HybridModel, Cohort, Personal, Reference]) -> None:
+    """At most 3 %, as above; half of their values lie below a limit."""
+    records = [censored(r, 6.5) for r in people(training[0], 300, seed=72)]
+    share = np.mean([np.isnan(r.values).mean() for r in records])
+    assert 0.2 < share < 0.8
+    found = flagged(training, records)
+    assert sum(one.flagged is True for one in found) <= 22
+    assert sum("kinetics" in looks(one) for one in found) <= 9  # of 1 %, binomial(300, .01) passes 9 in less than 1 of 1,000
