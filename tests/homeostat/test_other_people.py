@@ -52,7 +52,7 @@ def bundle(fitted: tuple[HybridModel, Cohort, Personal]) -> Bundle:
 
 
 def test_the_metric_must_serve_every_weight_that_somebody_has(bundle: Bundle) -> None:
-    """Against the symmetric part of R A R⁻¹, P = RᵀR, at both weights: the smaller rate, of the heavier one, is what is proved."""
+    """Against the symmetric part of R A R⁻¹, P = RᵀR, at both weights: the smaller rate is what is proved."""
     model = bundle.model
     cohort = Cohort.of([person("x", 70.0, 120.0)], model)
     mode = prior(model, 1).mode
