@@ -167,13 +167,13 @@ class Reach:
         """
         model, backbone = bundle.model, bundle.model.backbone
         grids = [_grid(schedule, end) for schedule, end in zip(schedules, ends, strict=True)]
-        times, mesh = _padded(grids), mesh_of(bundle)
+        asked, mesh = _padded(grids), mesh_of(bundle)
         if given is None or given.changes is None:
-            conditions = conditions_of(model, schedules, times, covariates=covariates, baseline=baseline, mesh=mesh)
+            conditions = conditions_of(model, schedules, asked, covariates=covariates, baseline=baseline, mesh=mesh)
         else:
             names = (backbone.states, backbone.inputs)
-            segments = build_segments(schedules, times, *names, mesh, delivery=model.delivery, turns=given.turns)
-            conditions = given.recut(segments, torch.tensor(times, dtype=torch.float64, device=given.baseline.device))
+            segments = build_segments(schedules, asked, *names, mesh, delivery=model.delivery, turns=given.turns)
+            conditions = given.recut(segments, torch.tensor(asked, dtype=torch.float64, device=given.baseline.device))
         paths = _Paths.of(bundle, conditions, mode)
         along = None if self.spread is None else paths.spread(model, self.scale).numpy() / self.spread  # (M, N, T)
         units = dict(zip((*backbone.states, *backbone.inputs), (*backbone.state_units, *backbone.input_units), strict=True))
