@@ -70,6 +70,7 @@ from training.inference import (
     shrinkage,
     standard_errors,
 )
+from training.losses import residual_weights
 from training.people import observed_information
 from training.shift import Reference, compared
 
@@ -313,8 +314,9 @@ def searched(study: Study, model: HybridModel, cohort: Cohort) -> dict[str, Tens
 
     share = 0.0 if cohort.conditions.changes else 1.0  # which is taken with one θ of each person
     by_tail = Objective(judged=judged_tail(cohort), least_residual=share)
+    small = 0.1 if residual_weights(model) else 0.0  # which is refused where there are none
     by_blocks = Objective(
-        judged=judged_blocks(cohort, draws(), length=2), least_residual=share, decay=0.1, sparsity=0.1
+        judged=judged_blocks(cohort, draws(), length=2), least_residual=share, decay=small, sparsity=small
     )
     by_people = Objective(judged=judged_people(cohort, draws(), 0.4), least_residual=share)
     one, two, every = Search(steps=1), Search(steps=2), Looks(every=1)
