@@ -159,7 +159,7 @@ def objective_value(
 
 
 def _digest(cohort: Cohort, counted: Tensor) -> str:
-    """Of who was given what and measured when, with what result, how values between limits count, and how often each person does."""
+    """Of who was given what, measured when, with what result; how limits count, and how often each person does."""
     made = hashlib.sha256(repr(cohort.ids).encode())
     for value in (cohort.times, torch.nan_to_num(cohort.y, nan=-1.25e300), counted):
         made.update(value.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())

@@ -229,7 +229,7 @@ def test_other_doses_are_other_data() -> None:
 
     def cohort(doses: tuple[float, ...]) -> Cohort:
         given = [Schedule((Dose("gut", 0.0, amount),)) for amount in doses]
-        return Cohort.of([Record(str(i), s, times, values, "plasma") for i, s in enumerate(given)], model)
+        return Cohort.of([Record(str(i), s, times, values, "concentration") for i, s in enumerate(given)], model)
 
     one, same, other = (objective_value(model, cohort(d)) for d in ((320.0, 320.0), (320.0, 320.0), (320.0, 352.0)))
     assert one.data == same.data
