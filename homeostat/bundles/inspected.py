@@ -20,7 +20,7 @@ from hybrid import HybridModel
 from physics import Administered
 from physics.arguments import shortened
 from physics.linearised import bends
-from stability import Claim, Refusal
+from stability import Certificate, Claim, Refusal
 
 
 def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILTIN) -> tuple[dict[str, Any], str]:
@@ -76,6 +76,9 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     if certificate is None:
         lines.append(f"certificate none{none_can_be_made(bundle) or '; make one with `homeostat certify BUNDLE --write`'}")
     lines += [f"certified  {shown(_in_words(claim, bundle), lines=False)}" for claim in bundle.claims]
+    if isinstance(certificate, Certificate) and bundle.people:
+        asks = "`homeostat report FILE --data TABLE` asks whether its metric serves others"
+        lines.append(f"covers     these people alone, with the parameters of the fit; {asks}")
     kept = bundle.calibration.get("scores", {})
     for name, scores in kept.items() if isinstance(kept, Mapping) else ():
         told = [scores.get(k) for k in ("crps", "nll", "coverage_80")] if isinstance(scores, Mapping) else []

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from exchange import Bundle, Person
 from homeostat.bundles.predicted import mesh_of, most_steps
-from hybrid import Conditions, HybridModel, Schedule, conditions_of, field_spread, rollout
+from hybrid import Conditions, HybridModel, Schedule, build_segments, conditions_of, field_spread, rollout
 from hybrid.defaults import predicting
 from hybrid.schedules.dose import as_float
 from physics.arguments import quote
@@ -160,13 +160,20 @@ class Reach:
         *,
         covariates: Mapping[str, Sequence[float]],  # each N
         baseline: Tensor,  # (N, p)
+        given: Conditions | None = None,
     ) -> list[Beyond]:
-        """N people, each under a schedule until an end, compared."""
+        """N people, each under a schedule until an end, compared; `given`, what is known of them, where some of it changes on
+        the way.
+        """
         model, backbone = bundle.model, bundle.model.backbone
         grids = [_grid(schedule, end) for schedule, end in zip(schedules, ends, strict=True)]
-        conditions = conditions_of(
-            model, schedules, _padded(grids), covariates=covariates, baseline=baseline, mesh=mesh_of(bundle)
-        )
+        asked, mesh = _padded(grids), mesh_of(bundle)
+        if given is None or given.changes is None:
+            conditions = conditions_of(model, schedules, asked, covariates=covariates, baseline=baseline, mesh=mesh)
+        else:
+            names = (backbone.states, backbone.inputs)
+            segments = build_segments(schedules, asked, *names, mesh, delivery=model.delivery, turns=given.turns)
+            conditions = given.recut(segments, torch.tensor(asked, dtype=torch.float64, device=given.baseline.device))
         paths = _Paths.of(bundle, conditions, mode)
         along = None if self.spread is None else paths.spread(model, self.scale).numpy() / self.spread  # (M, N, T)
         units = dict(zip((*backbone.states, *backbone.inputs), (*backbone.state_units, *backbone.input_units), strict=True))
@@ -193,7 +200,8 @@ class Reach:
 @dataclass(frozen=True, eq=False)
 class _Paths:
     """Paths of N people under every member: `states` (M, N, T, n), `inputs` (N, T, m), and at one `theta` (N, q) and `context`
-    (N, r) for each person, those of the members' mean. On the processor; NaN where someone cannot be simulated.
+    (N, r) for each person, or (N, T, q) and (N, T, r) where they change on the way, those of the members' mean. On the
+    processor; NaN where someone cannot be simulated.
     """
 
     states: Tensor
@@ -212,7 +220,12 @@ class _Paths:
         states = run.states.cpu()
         inputs = run.inputs.cpu()[0].expand(states.shape[1], states.shape[2], -1)
         N = states.shape[1]
-        theta, context = (v.cpu().mean(0).expand(N, -1) for v in (run.theta, run.context))
+        theta, context = (v.cpu().mean(0) for v in (run.theta, run.context))  # (N|1, q), or (N, P, q) where they change
+        if conditions.changes is None:
+            theta, context = theta.expand(N, -1), context.expand(N, -1)
+        else:
+            rows, read = torch.arange(N)[:, None], conditions.changes.reading.cpu()  # (N, T)
+            theta, context = theta.expand(N, -1, -1)[rows, read], context.expand(N, -1, -1)[rows, read]
         return _Paths(states, inputs, theta, context)
 
     def spread(self, model: HybridModel, scale: Tensor) -> Tensor:  # (M, N, T)

@@ -37,6 +37,7 @@ def beyond_in(
         mode,
         covariates={name: value.tolist() for name, value in given.covariates.items()},
         baseline=given.baseline,
+        given=given,
     )
     return {name: one for name, one in zip(cohort.ids, found, strict=True) if one}
 
@@ -86,17 +87,29 @@ def _these_people_too(
     mode: torch.Tensor,  # (M, N, d)
     cohort: Cohort,
 ) -> list[Verdict]:
-    """The bundle's certificate is about the people whom it was fitted on: does its metric serve these ones too?"""
+    """The bundle's certificate is about the people whom it was fitted on: does its metric serve these ones too?
+
+    Where a covariate or the occasion changes on the way a person has a θ for each stretch, and each must be served. One metric
+    that serves them all proves the rate across their changes too: the distance in it falls in every stretch, and no change moves
+    it. A certificate of a region is about trajectories under one θ, and is not taken over to a θ that changes.
+    """
     region, inputs = (None, None) if isinstance(certificate.region, str) else claimed(certificate.region)
     if inputs is not None and isinstance(certificate.region, Mapping) and not certificate.region["stays"]["doses"]:
         inputs = replace(inputs, doses=None, gap=None)  # they were asked for, and are not what it covers
-    system = lure_of(bundle.model, mode, cohort.conditions.covariates)
-    found = certify(system, None, region, inputs, 20.0, metric=certificate.metric)
     unit, given = bundle.model.backbone.time_unit, cohort.conditions
+    changing = [] if given.changes is None else [name for name in given.changes.values if name in bundle.model.uses]
+    if changing and region is not None:
+        what = ", ".join(changing)
+        who = f"{what} changes on the way of these people and θ with it, and the certificate's region is of θ that does not move."
+        claim = "The certificate does not extend to the people of this table"
+        return [Verdict(claim, False, who, ("certificate", "these people"))]
+    system = lure_of(bundle.model, *given.by_piece(mode))
+    found = certify(system, None, region, inputs, 20.0, metric=certificate.metric)
     if isinstance(found, Certificate):
-        detail = f"Proved, with the parameters that were found for them: {found.in_words(unit)}."
+        also = f", each of those that they have as {', '.join(changing)} changes" if changing else ""
+        detail = f"Proved, with the parameters that were found for them{also}: {found.in_words(unit)}."
         schedules, begun = [r.schedule for r in cohort.records], given.segments.u0[:, 0]
-        subjects = subjects_of(bundle.model, cohort.ids, schedules, mode, given.covariates, given.baseline, begun)
+        subjects = subjects_of(bundle.model, cohort.ids, schedules, mode, given.begun, given.baseline, begun)
         new = gallery.outside_verdicts(outside(found, bundle.model, subjects), len(cohort.ids))
         new = [replace(one, claim=f"{one.claim} in this table", about=("certificate", "these people")) for one in new]
         good = Verdict("The same metric serves the people of this table", True, detail, ("certificate", "these people"))
@@ -105,7 +118,7 @@ def _these_people_too(
     outsiders = []
     for i, name in enumerate(cohort.ids[:MOST_ALONE]):
         one = cohort.people(torch.tensor([i], device=mode.device))
-        alone = lure_of(bundle.model, mode[:, [i]], one.conditions.covariates)
+        alone = lure_of(bundle.model, *one.conditions.by_piece(mode[:, [i]]))
         if not isinstance(certify(alone, None, region, inputs, 20.0, metric=certificate.metric), Certificate):
             outsiders.append(shortened(name, 40))
     some = f"{', '.join(outsiders[:10])}{' …' if len(outsiders) > 10 else ''}"

@@ -34,7 +34,7 @@ class Marginal:
     likely, and the best start for the next call · `converged` (M, N), whether the mode was found · `failed`, index → why ·
     `beside` (M, N), whose dose would arrive at an observation within two of their own standard deviations of the mode: there the
     likelihood has a kink, of which Laplace's method sees the mode's side alone, and may be some 2 nats off. None where θ has no
-    lag that people differ in.
+    lag, and at the steps of a fit, which do not ask.
     """
 
     value: Tensor
@@ -83,7 +83,7 @@ def laplace_marginal(
     require_fit(model, cohort, "laplace_marginal", solver)
     require_number(iterations, "laplace_marginal: iterations", least=0.0, whole=True)
     require_tensor(start, "laplace_marginal: start", "Marginal.mode of an earlier call")
-    return penalised_marginal(model, cohort, start, curvature, None, iterations, solver)
+    return penalised_marginal(model, cohort, start, curvature, None, iterations, solver, near=True)
 
 
 def require_float64(model: HybridModel, cohort: Cohort) -> None:
@@ -104,8 +104,10 @@ def penalised_marginal(
     penalty: Penalty | None,
     iterations: int,
     solver: Solver | None,
+    *,
+    near: bool = False,
 ) -> Marginal:
-    """`laplace_marginal` plus a penalty at the modes, whose gradient follows them too."""
+    """`laplace_marginal` plus a penalty at the modes, whose gradient follows them too; `near`: who is `beside` a kink is said."""
     require_float64(model, cohort)
     require_choice(curvature, ("fisher", "observed"), "the curvature of a marginal likelihood")
     found = modes(model, cohort, start=start, iterations=iterations, tolerance=_MODE, solver=solver)
@@ -117,8 +119,9 @@ def penalised_marginal(
         value = value.index_copy(1, rows, part)
         if model.delivery.lag and penalty is None:
             value = _with_kinks(model, cohort.people(rows), found, rows, value, solver)
-    near = beside(model, cohort, found.mode, found.covariance) if model.delivery.lag else None
-    return Marginal(value, found.mode, found.converged, found.failed, near)
+    # looked at person by person, a twentieth of an evaluation of 200 people: not at every step of a fit
+    kinked = beside(model, cohort, found.mode, found.covariance) if near and model.delivery.lag else None
+    return Marginal(value, found.mode, found.converged, found.failed, kinked)
 
 
 def _with_kinks(
