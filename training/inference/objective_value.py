@@ -1,6 +1,7 @@
 """The objective function value of the field, −2 log L, with everything that two of them must share to be compared."""
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from physics.glance import Summary, glance
 from training.inference.approximations import Approximation, marginal, people_counted_in, require_approximation
 from training.inference.estimates import effects_of, jacobian, trained
 from training.inference.taken import Taken, taken
+from training.machinery.checkpoint import plain
 from training.marginal.laplace import require_float64
 from training.people.arguments import require_fit
 from training.people.cohort import Cohort
@@ -157,11 +159,13 @@ def objective_value(
 
 
 def _digest(cohort: Cohort, counted: Tensor) -> str:
-    """Of who was measured when, with what result, how values between limits count, and how often each person does."""
+    """Of who was given what, measured when, with what result; how limits count, and how often each person does."""
     made = hashlib.sha256(repr(cohort.ids).encode())
     for value in (cohort.times, torch.nan_to_num(cohort.y, nan=-1.25e300), counted):
         made.update(value.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
     if cohort.limits is not None:
         made.update(cohort.limits.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
     made.update(cohort.censoring.encode())
+    # the records' own: their segments differ where one of two models moves the doses
+    made.update(json.dumps(plain([record.schedule for record in cohort.records])).encode())
     return made.hexdigest()

@@ -1,5 +1,6 @@
 """Which models are nested: what they take for granted beside their estimates decides, not the names of these alone."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -219,3 +220,18 @@ def test_two_numbers_of_one_name_are_refused() -> None:
     model = HybridModel(own, population, None, observation=States([0, 1], names, ["mg", "mg"]), noise=noise)
     with pytest.raises(ValueError, match=r"two parts of this model have a number called corr\(CL,V\), the later one Correlated"):
         estimates(model)
+
+
+def test_other_doses_are_other_data() -> None:
+    """The same people with the same values, and one of them was given a tenth more."""
+    model = model_of()
+    times, values = np.array([1.0, 4.0, 12.0]), np.array([7.0, 6.0, 2.0])
+
+    def cohort(doses: tuple[float, ...]) -> Cohort:
+        given = [Schedule((Dose("gut", 0.0, amount),)) for amount in doses]
+        return Cohort.of([Record(str(i), s, times, values, "concentration") for i, s in enumerate(given)], model)
+
+    one, same, other = (objective_value(model, cohort(d)) for d in ((320.0, 320.0), (320.0, 320.0), (320.0, 352.0)))
+    assert one.data == same.data
+    with pytest.raises(ValueError, match="different data"):
+        likelihood_ratio(one, replace(other, estimated=(*other.estimated, "more")))
