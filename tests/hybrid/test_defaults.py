@@ -200,7 +200,7 @@ def test_by_default_any_linear_backbone_is_the_matrix_exponential(name: str, dat
     everything_agrees(model, schedule, times, torch.zeros(0, dtype=D), {}, 0.0)
 
 
-# the issue's own figures: 320 mg, read at 0, 1, 6 and 24 h
+# 320 mg, read at 0, 1, 6 and 24 h
 
 
 def person(name: str = "1", theta: tuple[float, float, float] = (1.5, 0.086, 31.5), amount: float = 320.0) -> Record:
