@@ -1,11 +1,12 @@
 """Laplace's method at a minimum that is a kink: where somebody's dose arrives at the very time of an observation."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from hybrid import HybridModel, Solver
+from hybrid import HybridModel, Rollout, Solver
 from training.people.arriving import Pinned
 from training.people.cohort import Cohort
 from training.people.information import copies, difference_offsets, expand, simulate_copies, slopes
@@ -20,13 +21,14 @@ def at_kinks(
     mode: Tensor,  # (M, N, d)
     pinned: Pinned,
     solver: Solver | None,
+    cost: Callable[[Rollout], Tensor] | None = None,
 ) -> Tensor:  # (M, N)
     """−log ∫ p(y | η) N(η; 0, I) dη of people whose mode lies on a kink across the coordinate k of their lag.
 
     φ is quadratic on either side, with slopes s₊ and s₋ away from the kink and curvature h± of the profile along k:
     p ≈ e^{−φ} (2π)^{−½} |H_oo|^{−½} (∫₀^∞ e^{−s₊x − ½h₊x²} dx + ∫₀^∞ e^{−s₋x − ½h₋x²} dx), H_oo of the other coordinates, and the
     integrals √(π/2h) erfcx(s/√2h). The mode stays on the kink, at the same lag, whatever the trainable numbers become; the other
-    coordinates follow.
+    coordinates follow. `cost` (M, N), of the simulation of everyone's copies at the mode, is added.
     Law: φ = ½|η|² + c|η_k| gives the integral; without a kink, s = 0, it is Laplace's method.
     """
     d, k = mode.shape[-1], pinned.coordinate
@@ -45,7 +47,7 @@ def at_kinks(
         eta = _on_kink(model, cohort, eta, pinned, unit)
     with torch.enable_grad():
         eta.requires_grad_()
-        value, g, H = _sides(model, cohort, eta, k, solver)
+        value, g, H = _sides(model, cohort, eta, k, solver, cost)
         sign = torch.tensor([1.0, -1.0], dtype=eta.dtype, device=eta.device)[:, None, None]
         value = value.mean(0)
         slope, curved = sign * g[..., k], H[..., k, k]
@@ -86,15 +88,24 @@ def _on_kink(model: HybridModel, cohort: Cohort, eta: Tensor, pinned: Pinned, un
 
 
 def _sides(
-    model: HybridModel, cohort: Cohort, eta: Tensor, k: int, solver: Solver | None
+    model: HybridModel,
+    cohort: Cohort,
+    eta: Tensor,
+    k: int,
+    solver: Solver | None,
+    cost: Callable[[Rollout], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # (2, M, N), (2, M, N, d), (2, M, N, d, d)
-    """φ, its gradient and information just later and just earlier than the observation: from a little beside it, and back."""
+    """φ, its gradient and information just later and just earlier than the observation: from a little beside it, and back.
+
+    The `cost` is added to φ alone: it moves no mode.
+    """
     found = []
     for side in (_ASIDE, -_ASIDE):
         aside = torch.cat([eta[..., :k], eta[..., k : k + 1] + side, eta[..., k + 1 :]], -1)
         run = simulate_copies(model, cohort.conditions, copies(aside, difference_offsets(aside)), eta.shape[1], solver)
         value, g, H = expand(cohort, slopes(run, *eta.shape[1:]), aside)
-        found.append((value - side * g[..., k] + 0.5 * side**2 * H[..., k, k], g - side * H[..., k], H))
+        value = value - side * g[..., k] + 0.5 * side**2 * H[..., k, k]
+        found.append((value if cost is None else value + cost(run), g - side * H[..., k], H))
     value, gradient, information = (torch.stack(parts) for parts in zip(*found, strict=True))
     return value, gradient, information
 

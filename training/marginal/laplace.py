@@ -117,26 +117,38 @@ def penalised_marginal(
     if fine:
         part = _at_modes(model, cohort.people(rows), found.mode[:, rows], rows, curvature, penalty, solver)
         value = value.index_copy(1, rows, part)
-        if model.delivery.lag and penalty is None:
-            value = _with_kinks(model, cohort.people(rows), found, rows, value, solver)
+        if model.delivery.lag:
+            value = _with_kinks(model, cohort, found, rows, value, penalty, solver)
     # looked at person by person, a twentieth of an evaluation of 200 people: not at every step of a fit
     kinked = beside(model, cohort, found.mode, found.covariance) if near and model.delivery.lag else None
     return Marginal(value, found.mode, found.converged, found.failed, kinked)
 
 
 def _with_kinks(
-    model: HybridModel, cohort: Cohort, found: Personal, rows: Tensor, value: Tensor, solver: Solver | None
+    model: HybridModel,
+    cohort: Cohort,
+    found: Personal,
+    rows: Tensor,  # of those who have a value
+    value: Tensor,  # (M, N)
+    penalty: Penalty | None,
+    solver: Solver | None,
 ) -> Tensor:  # (M, N)
     """The same, of people whose mode is a kink by what is known there."""
-    mode, converged = found.mode[:, rows], found.converged[:, rows]
-    for one in pinned(model, cohort, mode):
-        there = one.people & ~converged
+    open_ = rows[(~found.converged[:, rows]).any(0)]  # no search ends at a kink, and hardly anybody is looked at
+    for one in pinned(model, cohort.people(open_), found.mode[:, open_]) if len(open_) else ():
+        there = one.people & ~found.converged[:, open_]
         some = torch.nonzero(there.any(0))[:, 0]
         if len(some):
-            kinked = at_kinks(model, cohort.people(some), mode[:, some], one.some(some), solver)
-            kinked = torch.where(there[:, some], kinked, value[:, rows[some]])
-            value = value.index_copy(1, rows[some], kinked)
+            who = open_[some]
+            cost = None if penalty is None else _of_copies(penalty, model, who)
+            kinked = at_kinks(model, cohort.people(who), found.mode[:, who], one.some(some), solver, cost)
+            value = value.index_copy(1, who, torch.where(there[:, some], kinked, value[:, who]))
     return value
+
+
+def _of_copies(penalty: Penalty, model: HybridModel, who: Tensor) -> Callable[[Rollout], Tensor]:
+    """The penalty of these people, out of a simulation of all their copies."""
+    return lambda run: penalty(model, _first(run, len(who)), who)
 
 
 def _at_modes(

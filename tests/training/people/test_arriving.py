@@ -1,16 +1,18 @@
 """Modes and marginal likelihoods of people whose lag may pass an observation, against brute force."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from hybrid import Concentration, Dose, HybridModel, Schedule
+from hybrid import Concentration, Dose, HybridModel, Rollout, Schedule
 from learned import AdditiveProportional
 from physics import Administered, LogNormalPopulation, OneCompartmentOral, Parameter
-from training import Cohort, Record, laplace_marginal, personalise
+from training import Cohort, Record, Search, fit_population, laplace_marginal, personalise
 from training.inference import standard_errors
+from training.marginal.laplace import penalised_marginal
 from training.people.arriving import beside
 
 TIMES = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 12.0])
@@ -84,11 +86,15 @@ def test_modes_are_found_on_both_sides_of_every_observation() -> None:
     assert float((alone.objective - found.objective).max()) > 1.0  # or these people would test nothing
 
 
-def test_at_a_kink_the_marginal_likelihood_and_its_slope_are_those_of_the_integral() -> None:
+def at_a_kink() -> np.ndarray:  # (1, T)
     """A person whose later samples say that the dose arrived a little before 1 h, where nothing was found."""
     y = curve(np.array([V]), np.array([0.99]))
     y[0, :2] = (0.005, -0.015)
-    model = made(0.7, FINE)
+    return y
+
+
+def test_at_a_kink_the_marginal_likelihood_and_its_slope_are_those_of_the_integral() -> None:
+    model, y = made(0.7, FINE), at_a_kink()
     cohort = Cohort.of(records(y), model)
     found = laplace_marginal(model, cohort)
     mode = found.mode[0, 0].numpy()
@@ -102,19 +108,58 @@ def test_at_a_kink_the_marginal_likelihood_and_its_slope_are_those_of_the_integr
 
     # of six samples what is left of Laplace's method is less than a tenth
     assert abs(float(found.value.detach()) - exact(0.7)) < 0.1
+    slope = slopes_as_differences(model, lambda: laplace_marginal(model, cohort, start=found.mode).value.sum())
+    ends = [exact(0.7 * math.exp(h)) for h in (0.001, -0.001)]
+    assert abs(float(slope[0, 3]) - (ends[0] - ends[1]) / 0.002) < 0.1
+
+
+def slopes_as_differences(model: HybridModel, value: Callable[[], torch.Tensor]) -> torch.Tensor:  # (1, q)
+    """The slope along the typical values, which is that of differences."""
     (place,) = [p for p in model.population.parameters() if p.requires_grad]
-    (slope,) = torch.autograd.grad(found.value.sum(), place)
+    (slope,) = torch.autograd.grad(value(), place)
     for k in range(place.shape[-1]):
         ends = []
         for side in (1.0, -2.0):
             with torch.no_grad():
                 place[0, k] += side * 1e-4
-            ends.append(float(laplace_marginal(model, cohort, start=found.mode).value.detach()))
+            ends.append(float(value().detach()))
         with torch.no_grad():
             place[0, k] += 1e-4
         assert abs(float(slope[0, k]) - (ends[0] - ends[1]) / 2e-4) < 1e-2 + 1e-3 * abs(float(slope[0, k])), k
-    ends = [exact(0.7 * math.exp(h)) for h in (0.001, -0.001)]
-    assert abs(float(slope[0, 3]) - (ends[0] - ends[1]) / 0.002) < 0.1
+    return slope
+
+
+def test_at_a_kink_a_penalty_is_added_and_its_slope_follows_the_mode() -> None:
+    model = made(0.7, FINE)
+    cohort = Cohort.of(records(at_a_kink()), model)
+    alone = laplace_marginal(model, cohort)
+
+    def cost(one: HybridModel, run: Rollout, rows: torch.Tensor) -> torch.Tensor:
+        assert rows.tolist() == [0] and run.theta.shape[:2] == (1, 1)
+        return 100.0 * run.theta[..., 2].log()
+
+    def value() -> torch.Tensor:
+        return penalised_marginal(model, cohort, alone.mode, "fisher", cost, 40, None).value.sum()
+
+    more = 100.0 * math.log(float(model.theta(alone.mode, {})[0, 0, 2].detach()))
+    # the mode that the formula takes is on the kink itself, within 1e-4 of the lag of the one that the search found
+    assert abs(float(value().detach() - alone.value.detach().sum()) - more) < 0.05
+    (place,) = [p for p in model.population.parameters() if p.requires_grad]
+    (own,) = torch.autograd.grad(alone.value.sum(), place)
+    assert float((slopes_as_differences(model, value) - own).abs().max()) > 1.0  # or the penalty would test nothing
+
+
+def test_a_fit_has_the_likelihood_of_a_kink() -> None:
+    """The objective and the slope with which it begins are those of `laplace_marginal`."""
+    model = made(0.7, FINE)
+    cohort = Cohort.of(records(at_a_kink()), model)
+    step = next(iter(fit_population(model, cohort, search=Search(steps=1))))
+    found = laplace_marginal(model, cohort)
+    assert not bool(found.converged.any())
+    assert float(step.loss) == pytest.approx(float(found.value.detach().mean()), abs=1e-9)
+    learned = [p for p in model.parameters() if p.requires_grad]
+    largest = max(float(g.abs().max()) for g in torch.autograd.grad(found.value.mean(), learned))
+    assert float(step.slope) == pytest.approx(largest, rel=1e-6)
 
 
 def test_who_is_beside_a_kink_is_said() -> None:
