@@ -135,7 +135,8 @@ def test_at_a_kink_a_penalty_is_added_and_its_slope_follows_the_mode() -> None:
     alone = laplace_marginal(model, cohort)
 
     def cost(one: HybridModel, run: Rollout, rows: torch.Tensor) -> torch.Tensor:
-        assert rows.tolist() == [0] and run.theta.shape[:2] == (1, 1)
+        assert rows.tolist() == [0]
+        assert run.theta.shape[:2] == (1, 1)
         return 100.0 * run.theta[..., 2].log()
 
     def value() -> torch.Tensor:
