@@ -12,10 +12,8 @@ from training.people.cohort import Cohort
 _ROUNDS = 6  # of Gauss and Newton; a model that is linear needs one
 
 
-def measured(taught: Lessons, members: int) -> Tensor:  # (M, N, T, p)
+def measured(taught: Lessons) -> Tensor:  # (M, N, T, p)
     """What teaches each member: NaN where nothing was measured, or where it judges."""
-    if len(taught.parts) == 1:
-        return taught.parts[0].taught.y.expand(members, -1, -1, -1)
     return taught.of_members(lambda lesson: lesson.taught.y.expand(len(lesson.members), -1, -1, -1))
 
 

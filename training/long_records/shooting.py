@@ -208,7 +208,7 @@ def shoot(
             else scale.to(like)
         )
         if by_data:
-            taught = measured(score.taught, M)
+            taught = measured(score.taught)
             starts = starts.expand(M, -1, -1, -1)
             starts = starts_from_data(model, cohort, cut, personal, starts, taught, unit, stiffness, solver)
     except SimulationError as error:

@@ -191,4 +191,3 @@ def _stopped(step: Any, m: int) -> str:
     if why == "converged" or level or (not why and bool(step.converged[m])):
         return "a different optimum"
     return f"not converged ({_UNFINISHED.get(why, 'its search was interrupted')})"
-
