@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
+from hybrid.schedules.dose import next_after
 from training.people.cohort import Cohort
 
 _REACH = 3.0  # of a person's own coordinate: who is farther out is one of 400
@@ -129,7 +130,7 @@ def _passed(cohort: Cohort, i: int, state: str) -> np.ndarray:
     record = cohort.records[i]
     doses = [d for d in record.schedule.doses if d.state == state]
     given = np.array([float(d.time) + float(d.lag) for d in doses])
-    stop = np.array([min((t for t in record.schedule.anew if t > float(d.time)), default=np.inf) for d in doses])
+    stop = np.array([next_after(record.schedule.anew, float(d.time)) for d in doses])
     times = np.asarray(record.times, dtype=float)[None, :]
     after = times - given[:, None]
     return np.unique(after[(after > 0.0) & (times <= stop[:, None])].round(12))
