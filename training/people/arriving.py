@@ -105,11 +105,12 @@ def beside(
             at = eta.detach().clone().requires_grad_()
             log_lag = model.theta(at, cohort.conditions.begun)[..., j].log()
             (slope,) = torch.autograd.grad(log_lag.sum(), at)
+        log_lag = log_lag.detach().expand(len(eta), -1)
         wide = _WITHIN * slope[..., k].abs() * covariance[..., k, k].detach().sqrt()  # (M, N), of log lag
         for i in range(eta.shape[1]):
             edges = torch.from_numpy(_passed(cohort, i, state)).to(eta)
             if len(edges):
-                away = (log_lag.detach().expand(len(eta), -1)[:, i, None] - edges.log()).abs().amin(1)
+                away = (log_lag[:, i, None] - edges.log()).abs().amin(1)
                 near[:, i] |= away <= wide[:, i]
     return near
 
