@@ -43,7 +43,6 @@ def answered(*arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("hidden", ["0", "4"])
 def test_every_command_takes_it(tmp_path: Path, hidden: str) -> None:
     table, out = table_of(tmp_path / "all.csv"), tmp_path / "out"
@@ -70,7 +69,6 @@ def test_every_command_takes_it(tmp_path: Path, hidden: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")
 def test_the_population_alone_too(tmp_path: Path) -> None:
     table, out = table_of(tmp_path / "all.csv"), tmp_path / "out"
     more = ["--method", "focei", "--steps", "3", "--out", str(out), "--json"]
