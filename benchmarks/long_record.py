@@ -81,7 +81,8 @@ def main() -> None:
     ours = fitted(0, asked.steps)
     took, busy = time.perf_counter() - began, time.process_time() - busy
     peak, own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, errors(ours)
-    print(f"{took:.0f} s, {busy:.0f} s of processor, peak {peak:.2f} GB; the tail, which spreads by {x[:, 0].std():.3f}: {said(own)}")
+    print(f"{took:.0f} s, {busy:.0f} s of processor, peak {peak:.2f} GB")
+    print(f"the tail, which spreads by {x[:, 0].std():.3f}: {said(own)}")
     rivals = []
     for seed in range(1, asked.rivals + 1):
         rivals.append(errors(fitted(seed, 2 * asked.steps)))
