@@ -11,6 +11,7 @@ from learned.noise import (
     Estimates,
     NoiseHead,
     PerChannel,
+    by_channel,
     called,
     channel_order,
     learned_sizes,
@@ -66,7 +67,4 @@ class Constant(NoiseHead):
         return None
 
     def config(self) -> dict[str, Any]:
-        given = {"sd": self.start, "floor": self.floor.tolist()}
-        if self.names is None:
-            return given
-        return {key: dict(zip(self.names, values, strict=True)) for key, values in given.items()}
+        return by_channel({"sd": self.start, "floor": self.floor.tolist()}, self.names)

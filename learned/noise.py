@@ -77,6 +77,11 @@ def reordered(head: _Head, joint: Joint, order: Sequence[int]) -> _Head:
     return called(found, joint)
 
 
+def by_channel(given: Mapping[str, Sequence[float]], names: Sequence[str] | None) -> dict[str, Any]:
+    """A head's arguments as plain JSON values: by the channels' names where it was given them so."""
+    return dict(given) if names is None else {k: dict(zip(names, values, strict=True)) for k, values in given.items()}
+
+
 def learned_sizes(
     sizes: Mapping[str, tuple[Tensor, Tensor]],  # what it is called → the trainable tensor and the size it stands for, (M, p)
     channels: Sequence[str] | None,

@@ -7,7 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from learned.joints import Joint
-from learned.noise import Called, Estimates, PerChannel, called, channel_order, learned_sizes, per_channel, reordered
+from learned.noise import (
+    Called,
+    Estimates,
+    PerChannel,
+    by_channel,
+    called,
+    channel_order,
+    learned_sizes,
+    per_channel,
+    reordered,
+)
 from learned.sizes import shown
 
 
@@ -65,4 +75,4 @@ def sizes_of_both(head: TwoParts) -> Estimates:
 def arguments_of(head: TwoParts) -> dict[str, Any]:
     """The constructor's arguments as plain JSON values."""
     given = {"additive": head.start[0], "proportional": head.start[1], "floor": head.floor.tolist()}
-    return given if head.names is None else {k: dict(zip(head.names, values, strict=True)) for k, values in given.items()}
+    return by_channel(given, head.names)

@@ -213,6 +213,11 @@ def require_people(value: object, count: int, what: str) -> None:
     )
 
 
+def positions(index: Tensor, count: int) -> Tensor:
+    """The positions, counted from 0, that an index means which `require_people` has let through."""
+    return torch.nonzero(index)[:, 0] if index.dtype == torch.bool else torch.where(index < 0, index + count, index)
+
+
 def require_device(value: object, what: str) -> torch.device:
     """The device of that name. Errors: `ValueError` for one that there is not."""
     try:

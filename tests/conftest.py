@@ -9,6 +9,7 @@ import torch
 
 from hybrid import HybridModel
 from tests.builders import MESH, oral_model, oral_people
+from tests.pretended_device import pretended
 from training import Cohort, Record
 
 # tests run side by side, and the tensors are small: more threads would only wait for each other
@@ -43,3 +44,13 @@ def model() -> HybridModel:
 def cohort(people: tuple[Record, ...], model: HybridModel) -> Cohort:
     """The four people, cut for the model."""
     return Cohort.of(people, model, MESH)
+
+
+@pytest.fixture(params=["pretended", "cuda"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Where the processor's memory is not; for tests in a process of their own (`test_devices.py`)."""
+    if request.param == "pretended":
+        return pretended()
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device; the pretended one stands in")
+    return torch.device("cuda", 0)

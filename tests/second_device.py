@@ -96,16 +96,6 @@ F64 = torch.float64
 MESH = Mesh(0.65, 0.3, 0.5)
 
 
-@pytest.fixture(params=["pretended", "cuda"])
-def device(request: pytest.FixtureRequest) -> torch.device:
-    """Where the processor's memory is not."""
-    if request.param == "pretended":
-        return pretended()
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device; the pretended one stands in")
-    return torch.device("cuda", 0)
-
-
 @pytest.fixture
 def weighed(people_of: Any) -> tuple[Record, ...]:
     """Three people with a weight."""

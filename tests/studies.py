@@ -5,7 +5,6 @@ offsets, errors of every kind, limits, steady states, residuals that see a part.
 after a fit included, are the four functions of `ASKS`: tensors by name, of a model and a cohort on any device.
 """
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +31,6 @@ from physics import (
     Administered,
     CategoryOf,
     ExponentialOf,
-    LinearBackbone,
     LinearOf,
     LogitNormal,
     LogNormal,
@@ -46,6 +44,7 @@ from physics import (
     Shared,
     SharedPopulation,
 )
+from tests.builders import pair_of
 from training import (
     Cohort,
     Looks,
@@ -155,22 +154,13 @@ def on_the_way() -> tuple[HybridModel, list[Record]]:
 
 def together() -> tuple[HybridModel, list[Record]]:
     """Two channels whose errors go together, offsets of an input and a covariate, and a sum of residuals that see a part each."""
-    backbone = LinearBackbone(
-        [[-1.0, 0.0], [0.8, -0.5]],
-        [[0.0], [1.0]],
-        states=("gut", "plasma"),
-        inputs=("glucose",),
-        state_units=("mg", "mg"),
-        input_units=("mmol/L",),
-        time_unit="h",
-    )
     seen = Offset(
         Offset(States(("plasma", "gut")), channel="plasma", inputs={"glucose": 0.3}),
         channel="gut",
         covariates={"base": (1.0, "mg")},
     )
     model = HybridModel(
-        backbone,
+        pair_of().backbone,
         SharedPopulation(),
         SumOfResiduals(
             [
@@ -288,7 +278,7 @@ STUDIES: Mapping[str, Study] = {
 
 
 def moved(study: Study, model: HybridModel, records: Sequence[Record], to: Any) -> tuple[HybridModel, Cohort]:
-    """The model as two members, and its cohort, on a device or in a type; the cohort is cut where it always is."""
+    """A copy of the model as two members, and its cohort, on a device or in a type; the cohort is cut where it always is."""
     stack = Ensemble(2).stack(model, torch.Generator().manual_seed(1))
     cohort = Cohort.of(list(records), stack, censoring=study.censoring)
     return stack.to(to), cohort.to(to)
@@ -388,16 +378,17 @@ def identified(study: Study, model: HybridModel, cohort: Cohort) -> dict[str, Te
     return {"slopes": sensitivities(alone, person).mean_slope, "information": person_information(alone, person).matrix}
 
 
-ASKS = (simulated, searched, estimated, foretold, identified)
+Ask = Callable[[Study, HybridModel, Cohort], dict[str, Tensor]]
+ASKS: tuple[Ask, ...] = (simulated, searched, estimated, foretold, identified)
 
 
 def numbers() -> dict[str, Tensor]:
     """Everything of every study, on the processor."""
     found = {}
     for name, study in STUDIES.items():
-        model, records = study.made()
+        made = study.made()
         for ask in ASKS:
-            for key, value in ask(study, *moved(study, copy.deepcopy(model), records, "cpu")).items():
+            for key, value in ask(study, *moved(study, *made, "cpu")).items():
                 found[f"{name}, {ask.__name__}: {key}"] = value.detach()
     return found
 

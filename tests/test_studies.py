@@ -1,12 +1,10 @@
 """What people bring, in float32: what is simulated and fitted is near to float64, and what needs float64 takes it or says so."""
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor
 
-from tests.studies import STUDIES, Study, foretold, moved, searched, simulated
+from tests.studies import STUDIES, Ask, Study, foretold, moved, searched, simulated
 from training import laplace_marginal, sensitivity
 from training.inference import quadrature_marginal, standard_errors
 from training.people import observed_information
@@ -14,12 +12,9 @@ from training.people import observed_information
 SINGLE = torch.float32
 
 
-def both(study: Study, ask: object) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    model, records = study.made()
-    return tuple(
-        ask(study, *moved(study, copy.deepcopy(model), records, to))  # type: ignore[operator,return-value]
-        for to in (torch.float64, SINGLE)
-    )
+def both(study: Study, ask: Ask) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    made = study.made()
+    return ask(study, *moved(study, *made, torch.float64)), ask(study, *moved(study, *made, SINGLE))
 
 
 def near(double: dict[str, Tensor], single: dict[str, Tensor], within: float) -> None:

@@ -13,7 +13,7 @@ from hybrid import Shift
 from training.shift import Reference
 from training.shift.compared import UNKNOWN
 from training.shift.envelope import Left
-from training.shift.given import Beforehand
+from training.shift.given import Beforehand, always
 from training.shift.measured import Measured
 from training.shift.seen import coordinates, explained
 from twin.ahead import Seen
@@ -122,8 +122,7 @@ class Came:
     def until(self, end: Microseconds, covariates: Mapping[str, float]) -> Beforehand:
         """The person as they stand at a time from the newest on."""
         at = self._clock(end)
-        nothing = {key: (0.0, None) for key in self.reference.envelopes if key.split(" ")[0] in ("doses", "amount")}
-        sums = nothing | dict(self.sums)
+        sums = dict.fromkeys(always(self.reference.envelopes), (0.0, None)) | dict(self.sums)
         came: dict[str, tuple[float, Left | None]] = {}
         for key, (total, left) in sums.items():
             envelope = self.reference.envelopes.get(key)

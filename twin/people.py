@@ -142,9 +142,12 @@ class People:
 
     def told(self, id: str) -> dict[str, float]:
         """All covariates that are known of a person, those too that the model does not read."""
-        k, given = self._index.get(id), None if self.given is None else self.given.get(id)
-        own = {} if k is None else dict(self.bundle.people[k].covariates)
-        return {name: float(value) for name, value in (own | dict({} if given is None else given.covariates)).items()}
+        given = None if self.given is None else self.given.get(id)
+        return self._told(self._index.get(id), Patient() if given is None else given)
+
+    def _told(self, k: int | None, patient: Patient) -> dict[str, float]:
+        own = {} if k is None else self.bundle.people[k].covariates
+        return {name: float(value) for name, value in {**own, **patient.covariates}.items()}
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -154,8 +157,7 @@ class People:
         model, where = self.bundle.model, f"Twin: the person {quote(id, 60)}"
         M, d, backbone = model.members, model.personal, model.backbone
         k = self._index.get(id)
-        own = {} if k is None else dict(self.bundle.people[k].covariates)
-        covariates = {name: float(value) for name, value in {**own, **patient.covariates}.items() if name in model.uses}
+        covariates = {name: value for name, value in self._told(k, patient).items() if name in model.uses}
         lacks = sorted(model.uses.keys() - covariates.keys())
         if lacks:
             raise ValueError(f"{where}: the model reads {', '.join(lacks)}; write Patient(covariates={{{lacks[0]!r}: …}})")

@@ -17,19 +17,18 @@ def alone_of(
     Errors: `ValueError` for a word that is none, and for an option of the other kind of fit.
     """
     from homeostat.options import names
-    from homeostat.study.alone import ERRORS, METHODS, Alone
+    from homeostat.study.alone import ERRORS, Alone
     from physics.arguments import quote
+    from training.inference.approximations import NAMES
 
     if method == "ensemble":
         given = [option for name, option in _OF_POPULATIONS.items() if typed_in(context, name)]
         if given:
             raise ValueError(f"{given[0]} is of a population alone; write --method focei beside it, or leave it out")
         return None
-    if method not in METHODS:
-        words = ", ".join(METHODS[:-1])
-        raise ValueError(
-            f"--method is ensemble, {words} or {METHODS[-1]}, and is {quote(method)}; write --method focei"
-        )
+    if method not in NAMES:
+        words = ", ".join(NAMES[:-1])
+        raise ValueError(f"--method is ensemble, {words} or {NAMES[-1]}, and is {quote(method)}; write --method focei")
     for name in _OF_ENSEMBLES:
         if typed_in(context, name) and not (name == "hidden" and str(context.params["hidden"]).strip() == "0"):
             raise ValueError(

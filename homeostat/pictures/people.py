@@ -85,8 +85,16 @@ def beyond_limits(record: Record, channel: int) -> tuple[Array, NDArray[np.bool_
     lower, upper = (
         np.full(len(record.times), np.nan) if v is None else v[:, channel] for v in (record.lower, record.upper)
     )
+    return nearest_limits(lower, upper)
+
+
+def nearest_limits(lower: Array, upper: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Where values stand that are known by these limits alone: at the upper one where there is one, else at the lower; NaN
+    where there is neither; and whether they lie below.
+    """
     down = np.isfinite(upper)
-    return np.where(record.censored[:, channel], np.where(down, upper, lower), np.nan), down
+    at = np.where(down, upper, lower)
+    return np.where(np.isfinite(at), at, np.nan), down
 
 
 def dots(

@@ -4,19 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from learned import Combined1, Combined2, Constant, NoiseHead
-from physics import Backbone, LogNormal, MixedPopulation, Normal, PowerOf, Shared
+from physics import Backbone, MixedPopulation, PowerOf, Shared
 from physics.arguments import quote
 from physics.effects import Effect
 from physics.glance import glance
-from training import Record
 from training.inference import Approximation
 
 ErrorModel = Literal["additive", "combined1", "combined2"]
 
-METHODS: tuple[Approximation, ...] = ("focei", "laplace", "quadrature")
 ERRORS: tuple[ErrorModel, ...] = ("additive", "combined1", "combined2")
 
 
@@ -39,10 +34,10 @@ class Alone:
     def population(
         self,
         backbone: Backbone,
-        spread: Mapping[str, float],
-        powers: Mapping[str, Mapping[str, Sequence[Any]]],
+        effects: Mapping[str, Effect],
+        covariates: Mapping[str, Sequence[PowerOf]],
     ) -> MixedPopulation:
-        """Its parts, from the backbone's own spreads (of logarithms) and covariate powers.
+        """Its parts: these effects of parameters, but for those that are shared, and these powers of covariates.
 
         Errors: `ValueError` for a backbone without parameters, names that are none of them, and people who do not differ.
         """
@@ -61,27 +56,8 @@ class Alone:
                 f"--shared names every parameter ({', '.join(names)}), so that people do not differ, and there is no population "
                 "to be fitted; leave one out"
             )
-        effects: dict[str, Effect] = {}
-        for p in backbone.physical:
-            # of one that may be negative, the same part of its typical size
-            size = spread[p.name] * (abs(p.typical) or 0.25 * (p.high - p.low))
-            own: Effect = LogNormal(spread[p.name]) if p.positive else Normal(size)
-            effects[p.name] = Shared() if p.name in self.shared else own
-        covariates = {
-            parameter: [PowerOf(name, float(given[0]), float(given[1]), *given[2:3]) for name, given in by.items()]
-            for parameter, by in powers.items()
-        }
+        effects = {**effects, **{name: Shared() for name in self.shared}}
         return MixedPopulation(backbone, effects, correlated=self.correlated, covariates=covariates, learn_spread=True)
-
-    def noise(self, records: Sequence[Record]) -> NoiseHead:
-        """Noise that starts at a sixth of a channel's spread, a tenth of the value beside it where that is asked."""
-        spread = np.nanstd(np.concatenate([r.values[r.scored] for r in records]), axis=0)
-        spread = np.where(np.isfinite(spread) & (spread > 0), spread, 1.0)
-        additive, floor = (spread / 6).tolist(), (spread / 100).tolist()
-        if self.error == "additive":
-            return Constant(additive, floor)
-        head = Combined1 if self.error == "combined1" else Combined2
-        return head(additive, [0.1] * len(spread), floor)
 
     def notes(self) -> list[str]:
         """What a reader of the page must know of such a fit."""

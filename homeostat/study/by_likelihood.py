@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -14,7 +14,7 @@ from homeostat.study.alone import Alone
 from homeostat.study.recipe import Recipe
 from homeostat.study.settings import Settings
 from homeostat.study.training import Trained, require_folds
-from hybrid import SimulationError
+from hybrid import SimulationError, Solver
 from learned import Ensemble, concatenate, select
 from physics.glance import glance
 from training import (
@@ -31,9 +31,11 @@ from training import (
     fit_population,
 )
 from training.inference import Approximation, NewtonStep, polish
+from training.inference.quadrature import MOST_COORDINATES
 from training.people.mode import modes
 
-_MOST_EFFECTS = 4  # of quadrature
+StepT = TypeVar("StepT")
+
 _ARRIVED = 5e-4  # of −2 log L: how near its optimum a fit is to be
 
 
@@ -106,9 +108,9 @@ class Optimum:
 def require_alone(recipe: Recipe, alone: Alone) -> None:
     """Refuse, before anything is computed, what quadrature has too many nodes for."""
     d = recipe.model.personal
-    if alone.approximation == "quadrature" and d > _MOST_EFFECTS:
+    if alone.approximation == "quadrature" and d > MOST_COORDINATES:
         raise ValueError(
-            f"--method quadrature takes up to {_MOST_EFFECTS} effects, and each person has {d} here; write --method focei or "
+            f"--method quadrature takes up to {MOST_COORDINATES} effects, and each person has {d} here; write --method focei or "
             "laplace, or make parameters --shared"
         )
 
@@ -154,13 +156,8 @@ def train_alone(
         Looks(checkpoint=checkpoint),
         curvature="fisher" if alone.approximation == "focei" else "observed",
     )
-
-    def watching() -> Iterator[PopulationStep]:
-        for step in steps:
-            ends[:] = [step]
-            yield step
-
-    best, interrupted = watched(watching(), recipe.name, console)
+    steps = _noting(steps, ends)
+    best, interrupted = watched(steps, recipe.name, console)
     # a step says of every member how its search ended; of the folds' the reader of scores must know
     ended = ends[0].ended if ends else ()
     open_folds = sum(one not in ("converged", "flat") for one in ended[1:])
@@ -170,9 +167,9 @@ def train_alone(
             f"In {open_folds} of {settings.folds} folds of the cross-validation the search had not arrived; their forecasts "
             "are scored as they are."
         )
-    whole, away = Fitted(select(best.model, torch.arange(1)), best.personal[:1]), float("nan")
+    whole, away = Fitted(plan.final(best.model), best.personal[: plan.members]), float("nan")
     if interrupted is None:
-        whole, away, interrupted = _polished(whole, cohort, alone, settings, console)
+        whole, away, interrupted = _polished(whole, cohort, alone, solver, console)
     model = whole.model
     stack = concatenate([model, select(best.model, torch.arange(1, len(plan.weights)))])
     personal = modes(model, cohort, start=whole.personal, solver=solver)
@@ -193,22 +190,18 @@ def train_alone(
 
 
 def _polished(
-    fitted: Fitted, cohort: Cohort, alone: Alone, settings: Settings, console: Console
+    fitted: Fitted, cohort: Cohort, alone: Alone, solver: Solver, console: Console
 ) -> tuple[Fitted, float, Interruption | None]:
     """The fit at the optimum of its approximation, how far −2 log L is from there, and where that was cut short."""
     last: list[NewtonStep] = []
-
-    def watching() -> Iterator[NewtonStep]:
-        newton = polish(
-            fitted.model,
-            cohort,
-            approximation=alone.approximation,
-            start=fitted.personal,
-            solver=solver_named(settings.solver),
-        )
-        for step in newton:
-            last[:] = [step]
-            yield step
-
-    best, interrupted = watched(watching(), "its optimum", console)
+    steps = polish(fitted.model, cohort, approximation=alone.approximation, start=fitted.personal, solver=solver)
+    steps = _noting(steps, last)
+    best, interrupted = watched(steps, "its optimum", console)
     return best, float(last[0].away[0]), interrupted
+
+
+def _noting(steps: Iterator[StepT], latest: list[StepT]) -> Iterator[StepT]:
+    """The same steps, the latest of which is in `latest`."""
+    for step in steps:
+        latest[:] = [step]
+        yield step

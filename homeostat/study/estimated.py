@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
@@ -99,9 +99,7 @@ class Estimated:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        listed = {f.name: getattr(self, f.name) for f in fields(self)}
-        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in listed.items()}
-        return {**listed, "rows": [asdict(row) for row in self.rows], "criteria": dict(self.criteria)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @staticmethod
     def read(given: object) -> "Estimated | None":

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from homeostat.study.alone import Alone
+from homeostat.study.alone import Alone, ErrorModel
 from homeostat.study.backbones import observation_of, require_driven
 from hybrid import HybridModel, Mesh, States
 from hybrid.schedules.dose import as_float
-from learned import MLP, AdditiveProportional
+from learned import MLP, Combined1, Combined2, Constant, NoiseHead
 from physics import (
     Backbone,
     LinearBackbone,
@@ -26,6 +26,7 @@ from physics import (
     PowerOf,
     SharedPopulation,
 )
+from physics.effects import Effect
 from physics.glance import glance
 from training import Record, Start, starting_values
 from training.people.conversion import in_units
@@ -79,7 +80,7 @@ def hybrid_recipe(
             state_scale=_state_scale(backbone, records),
             rate_scale=_slowest(backbone),
         )
-    noise = noise_for(records) if alone is None else alone.noise(records)
+    noise = noise_for(records, "combined2" if alone is None else alone.error)
     model = HybridModel(backbone, population, residual, observation=observation, noise=noise)
     name = "population alone" if alone is not None else "hybrid" if with_residual else "backbone alone"
     return Recipe(name, model, Mesh.of(model, records), start)
@@ -128,11 +129,17 @@ def neural_ode_recipe(backbone: Backbone, records: Sequence[Record], *, hidden: 
     return Recipe("neural ODE alone", model, Mesh(step=1.5, first=0.3, growth=0.5))
 
 
-def noise_for(records: Sequence[Record]) -> AdditiveProportional:
-    """Noise that starts at a sixth of a channel's spread plus a tenth of its value, with a floor of one in a hundred."""
+def noise_for(records: Sequence[Record], error: ErrorModel = "combined2") -> NoiseHead:
+    """Noise that starts at a sixth of a channel's spread, a tenth of its value beside it unless the error is additive, with a
+    floor of one in a hundred.
+    """
     spread = np.nanstd(np.concatenate([r.values[r.scored] for r in records]), axis=0)
     spread = np.where(np.isfinite(spread) & (spread > 0), spread, 1.0)
-    return AdditiveProportional((spread / 6).tolist(), [0.1] * len(spread), (spread / 100).tolist())
+    additive, floor = (spread / 6).tolist(), (spread / 100).tolist()
+    if error == "additive":
+        return Constant(additive, floor)
+    head = Combined1 if error == "combined1" else Combined2
+    return head(additive, [0.1] * len(spread), floor)
 
 
 def _powers(backbone: Backbone, records: Sequence[Record]) -> dict[str, dict[str, tuple[float, float, str]]]:
@@ -151,25 +158,22 @@ def _population(
     if not backbone.physical:
         return SharedPopulation()
     spread = {p.name: backbone.defaults.spread.get(p.name, _SPREAD) for p in backbone.physical}
-    if alone is not None:
-        return alone.population(backbone, spread, powers)
-    if all(p.positive for p in backbone.physical):
+    if alone is None and all(p.positive for p in backbone.physical):
         return LogNormalPopulation(backbone, spread, powers)
-    return MixedPopulation(
-        backbone,
-        # of one that may be negative, the same part of its typical size
-        {
-            p.name: LogNormal(spread[p.name])
-            if p.positive
-            else Normal(spread[p.name] * (abs(p.typical) or 0.25 * (p.high - p.low)))
-            for p in backbone.physical
-        },
-        covariates={
-            parameter: [PowerOf(name, float(given[0]), float(given[1]), *given[2:3]) for name, given in by.items()]
-            for parameter, by in powers.items()
-        },
-        learn_spread=False,
-    )
+    # of one that may be negative, the same part of its typical size
+    effects: dict[str, Effect] = {
+        p.name: LogNormal(spread[p.name])
+        if p.positive
+        else Normal(spread[p.name] * (abs(p.typical) or 0.25 * (p.high - p.low)))
+        for p in backbone.physical
+    }
+    covariates = {
+        parameter: [PowerOf(name, float(given[0]), float(given[1]), *given[2:3]) for name, given in by.items()]
+        for parameter, by in powers.items()
+    }
+    if alone is not None:
+        return alone.population(backbone, effects, covariates)
+    return MixedPopulation(backbone, effects, covariates=covariates, learn_spread=False)
 
 
 def _state_scale(backbone: Backbone, records: Sequence[Record]) -> list[float]:

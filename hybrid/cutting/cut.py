@@ -96,7 +96,9 @@ def _cut(
     bends = [_bends(schedules, name, begin, end) for name in inputs]
     read = Moments.plain(seen.row, when) if mesh.observed else Moments.plain(everyone, end)
     starts, ending = Moments.plain(everyone, begin), given.ends.chosen(within)
-    emptied, turned, settled = _anew(schedules, turns, end)
+    reached = [_reached(s, last) for s, last in zip(schedules, end, strict=True)]
+    emptied, turned = _moments([s.resets for s in schedules], end), _moments(turns, end)
+    settled = _moments([[one.time for one, _ in own] for own in reached])
     # in this order those of one time, as far as they carry gradients, follow one another
     parts = [(starts, True), (read, False), (given.begins, True), (ending, True), (emptied, True), (turned, True)]
     parts.append((settled, True))
@@ -134,8 +136,8 @@ def _cut(
         (emptied.who, at[of_reset] - edges.begin[emptied.who]),
         (turned.who, at[of_turn] - edges.begin[turned.who]),
         (settled.who, at[of_steady] - edges.begin[settled.who]),
-        [one for s, last in zip(schedules, end, strict=True) for one in _reached(s, last)],
-        [_opens(s, one) for s, last in zip(schedules, end, strict=True) for one in _reached(s, last)],
+        [one for own in reached for one, _ in own],
+        [opens for own in reached for _, opens in own],
         states,
     )
     plain = array_of(grid)
@@ -185,26 +187,28 @@ def _turns(turns: Sequence[Sequence[float] | np.ndarray], people: Sequence[Sched
     return found
 
 
-def _opens(schedule: Schedule, one: Steady) -> bool:
-    """Is nothing given before this steady state?"""
-    return one.time <= min(as_float(given.time) for given in schedule.given)
+def _reached(schedule: Schedule, end: float) -> list[tuple[Steady, bool]]:
+    """The steady states of which anything is read, before the last observation, or at it where nothing else is there then; each
+    with whether nothing is given before it.
+    """
+    if not schedule.steady:
+        return []
+    first = min(as_float(given.time) for given in schedule.given)
+    each = [(one, one.time <= first) for one in schedule.steady]
+    return [(one, opens) for one, opens in each if one.time < end or (one.time == end and opens)]
 
 
-def _reached(schedule: Schedule, end: float) -> list[Steady]:
-    """The steady states of which anything is read: before the last observation, or at it where nothing else is there then."""
-    return [one for one in schedule.steady if one.time < end or (one.time == end and _opens(schedule, one))]
-
-
-def _anew(schedules: Sequence[Schedule], turns: Sequence[np.ndarray], end: np.ndarray) -> tuple[Moments, Moments, Moments]:
-    """When people's records are reset, turn to another θ, and are in a steady state, before their last observation."""
-    found = []
-    settled = [[one.time for one in _reached(s, last)] for s, last in zip(schedules, end, strict=True)]
-    for times, until in (([s.resets for s in schedules], end), (turns, end), (settled, np.full_like(end, np.inf))):
-        who = np.repeat(np.arange(len(schedules)), [len(t) for t in times])
-        at = np.array([t for own in times for t in own], dtype=np.float64)
-        there = at < until[who] if len(at) else np.zeros(0, dtype=bool)
-        found.append(Moments.plain(who[there], at[there]))
-    return found[0], found[1], found[2]
+def _moments(
+    times: Sequence[Sequence[float] | np.ndarray],  # N × (C_i,)
+    end: np.ndarray | None = None,  # (N,)
+) -> Moments:
+    """These times of each person, those before `end` where it is given."""
+    who = np.repeat(np.arange(len(times)), [len(t) for t in times])
+    at = np.array([t for own in times for t in own], dtype=np.float64)
+    if end is not None:
+        there = at < end[who]
+        who, at = who[there], at[there]
+    return Moments.plain(who, at)
 
 
 def _table(

@@ -15,7 +15,7 @@ from hybrid.cutting.mesh import Mesh
 from hybrid.cutting.segments import Segments
 from hybrid.cutting.stretches import meshed
 from hybrid.derivative import mapped
-from hybrid.schedules.dose import SAME, as_float, as_time
+from hybrid.schedules.dose import SAME, as_float, as_time, next_after
 from hybrid.schedules.schedule import Schedule
 from physics import capture
 from physics.administered import Delivery
@@ -82,8 +82,7 @@ class Doses:
             given = np.array([as_float(d.time) for d in schedule.doses])
             if turns:  # a dose at the time of a change comes after it
                 piece[i, : len(given)] = np.searchsorted(turns[i], given, side="right")
-            anew = np.array([*schedule.anew, np.inf])
-            stop[i, : len(given)] = anew[np.searchsorted(anew[:-1], given, side="right")]
+            stop[i, : len(given)] = [next_after(schedule.anew, t) for t in given]
         numbers = {name: table(name) for name in ("time", "lag", "duration", "amount")}
         return Doses(
             fixed,

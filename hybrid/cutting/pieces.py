@@ -43,11 +43,11 @@ class Pieces:
     """N records as R rows, one for each piece of each.
 
     `rows`: the tensors of the rows' segments, by name · `owner` (R,) whose each is · `opens` (R,) the record's segment at
-    which it begins, one more than there are where that is at its end · `kind` (R,):
-    `CONTINUES` (the row before it), `FIRST`, `REST`, or the number of the steady state that it starts from · `turn` (R,), how
-    often its record has turned to another θ by then · `row`, `slot` (N, T): where each observation is read.
+    which it begins, one more than there are where that is at its end · `kind` (R,): `CONTINUES` (the row before it), `FIRST`,
+    `REST`, or the number of the steady state that it starts from · `turn` (R,), how often its record has turned to another θ by
+    then · `row`, `slot` (N, T): where each observation is read; one at the time of a steady state before which nothing was given
+    is read at the beginning of that piece.
     What a steady state adds is a row of its own, in which nothing arrives and nothing drives, and is added to what is read:
-    An observation at the time of a steady state before which nothing was given is read at the beginning of that piece.
     `more` (3, A), the place of the observation in (N, T) in one number, the row and the slot.
     """
 

@@ -19,10 +19,9 @@ class Restarts:
     """Of N people: R resets, C turns, where what is there goes on with another θ, and E steady states, each before a segment of
     somebody.
 
-    `reset_who`, `reset_at` (R,) · `turn_who`, `turn_at` (C,) · `who`, `at` (E,), `state` (E,) by number,
-    `amount` (E,), `added` (E,) bool, `rated` (E,) bool, whether their rate was said, `first` (E,) bool,
-    whether nothing was given before, and one interval of
-    each in two stretches: `length` and `rate` (E, 2), of an amount of 1 (`Course`).
+    `reset_who`, `reset_at` (R,) · `turn_who`, `turn_at` (C,) · `who`, `at` (E,), `state` (E,) by number, `amount` (E,), `added`
+    (E,) bool, `rated` (E,) bool, whether their rate was said, `first` (E,) bool, whether nothing was given before, and one
+    interval of each in two stretches: `length` and `rate` (E, 2), of an amount of 1 (`Course`).
     """
 
     reset_who: Tensor
@@ -63,9 +62,9 @@ class Restarts:
             torch.tensor([c.rate for c in courses], dtype=torch.float64).reshape(-1, 2),
         )
 
-    def people(self, index: Tensor) -> "Restarts | None":
-        """The same of the chosen people, by their places from 0, with repeats; None where these have none."""
-        chosen = (torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index).to(self.who.device)
+    def people(self, positions: Tensor) -> "Restarts | None":
+        """The same of the people at these positions, counted from 0, with repeats; None where these have none."""
+        chosen = positions.to(self.who.device)
         new, old = torch.nonzero(chosen[:, None] == self.reset_who[None], as_tuple=True)
         turned, turn = torch.nonzero(chosen[:, None] == self.turn_who[None], as_tuple=True)
         who, of = torch.nonzero(chosen[:, None] == self.who[None], as_tuple=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from hybrid.cutting.pieces import Pieces
 from hybrid.cutting.restarts import Restarts
 from hybrid.derivative import constant, varies
-from physics.arguments import require_number, require_people, require_shape, require_text
+from physics.arguments import positions, require_number, require_people, require_shape, require_text
 from physics.glance import glance
 
 
@@ -195,9 +195,7 @@ class Segments:
         """The same for the chosen records, with repeats."""
         require_people(index, self.dt.shape[0], "Segments.people: index")
         doses = None if self.doses is None else self.doses.people(index)
-        # places from the end are not found among those who restart
-        who = index if index.dtype == torch.bool else torch.where(index < 0, index + self.dt.shape[0], index)
-        restarts = None if self.restarts is None else self.restarts.people(who)
+        restarts = None if self.restarts is None else self.restarts.people(positions(index, self.dt.shape[0]))
         chosen: dict[str, Any] = {name: getattr(self, name)[index] for name in _TENSORS}
         found = replace(self, **chosen, doses=doses, restarts=restarts)
         if self.without_mesh is not None:

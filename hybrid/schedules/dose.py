@@ -1,5 +1,8 @@
 """A dose: an amount that arrives in a compartment at once, or at a constant rate."""
 
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,6 +20,12 @@ SAME = 1e-9  # of the longest time: what rounding can part two equal times by, a
 def slack(*times: float) -> float:
     """How far apart two of these times may be and be the same: `SAME` of the longest."""
     return SAME * max(map(abs, times))
+
+
+def next_after(times: Sequence[float], time: float) -> float:
+    """The first of these ascending times that is later, +∞ for none; of `Schedule.anew`: when what is given then is forgotten."""
+    k = bisect_right(times, time)
+    return times[k] if k < len(times) else math.inf
 
 
 def as_float(number: Number) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hybrid.schedules.dose import Dose, as_float, no_earlier, part_of, slack
+from hybrid.schedules.dose import Dose, as_float, next_after, no_earlier, part_of, slack
 from hybrid.schedules.schedule_text import parse_schedule
 from hybrid.schedules.signal import Signal
 from hybrid.schedules.steady import Steady
@@ -122,7 +122,7 @@ class Schedule:
                 "or leave it out"
             )
         for one in self.steady:
-            over = min((t for t in self.anew if t > one.time), default=float("inf"))
+            over = next_after(self.anew, one.time)
             for dose in self.doses:
                 lagged = as_float(dose.lag) > 0.0 or (isinstance(dose.lag, Tensor) and dose.lag.requires_grad)
                 if lagged and dose.state == one.state and one.time <= as_float(dose.time) < over:
@@ -165,12 +165,10 @@ class Schedule:
             return self.doses
         found = []
         for dose in self.doses:
-            given, begin = as_float(dose.time), as_float(dose.arrival)
-            after = next((t for t in self.anew if t > given), None)
-            if after is None:
-                found.append(dose)
-            elif begin < after:
-                found.append(_until(replace(dose, time=dose.arrival, lag=0.0), after, 0.0) if not dose.bolus else dose)
+            after = next_after(self.anew, as_float(dose.time))
+            if as_float(dose.arrival) < after:
+                whole = dose.bolus or after == float("inf")
+                found.append(dose if whole else _until(replace(dose, time=dose.arrival, lag=0.0), after, 0.0))
         return tuple(found)
 
     def do(

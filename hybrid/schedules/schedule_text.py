@@ -84,18 +84,18 @@ def format_schedule(schedule: Given, *, units: Mapping[str, str] | None = None) 
         number = repr(float(value)).removesuffix(".0")
         return f"{number} {unit_text(units[name])}" if name in units else number
 
+    def slowly(what: Dose | Steady) -> str:
+        over = as_float(what.duration)
+        return f" over {amount(over, 'time')}" + " rate kept" * (what.kept == "rate") if over else ""
+
     parts = []
     for dose in schedule.doses:
         statement = f"dose {amount(as_float(dose.amount), dose.state)} -> {name_text(dose.state)}"
         statement += f" @ {amount(as_float(dose.arrival), 'time')}"
-        slowly = f" over {amount(as_float(dose.duration), 'time')}" if not dose.bolus else ""
-        slowly += " rate kept" if dose.kept == "rate" else ""
-        parts.append(statement + (f" over {dose.modelled}" if dose.modelled else slowly))
+        parts.append(statement + (f" over {dose.modelled}" if dose.modelled else slowly(dose)))
     for one in schedule.steady:
         statement = f"steady {amount(as_float(one.amount), one.state)} -> {name_text(one.state)} @ {amount(one.time, 'time')}"
-        statement += f" every {amount(one.every, 'time')}"
-        statement += f" over {amount(one.duration, 'time')}" if one.duration else ""
-        statement += " rate kept" if one.kept == "rate" else ""
+        statement += f" every {amount(one.every, 'time')}" + slowly(one)
         parts.append(statement + (" added" if one.added else ""))
     parts += [f"reset @ {amount(time, 'time')}" for time in schedule.resets]
     for name, signal in schedule.inputs.items():

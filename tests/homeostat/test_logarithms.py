@@ -11,7 +11,7 @@ from homeostat.study.logarithms import logarithm_notes, measured_as
 from hybrid import Concentration, Dose, HybridModel, Log, Mesh, Schedule
 from learned import Constant
 from physics import LogNormalPopulation, OneCompartmentOral
-from training import Personal
+from training import prior
 
 
 def model_of() -> HybridModel:
@@ -33,12 +33,7 @@ def test_a_logarithm_says_of_what_it_is() -> None:
 def test_a_simulation_gives_the_median_of_what_is_measured(tmp_path: Path) -> None:
     model = model_of()
     person = Person("Ada", Schedule((Dose("gut", 0.0, 300.0),)), {}, (float("nan"),))
-    known = Personal(
-        torch.zeros(1, 1, 3, dtype=torch.float64),
-        0.01 * torch.eye(3, dtype=torch.float64)[None, None],
-        torch.zeros(1, 1, dtype=torch.float64),
-        torch.ones(1, 1, dtype=torch.bool),
-    )
+    known = prior(model, 1, covariance=0.01 * torch.eye(3, dtype=torch.float64))
     path = save(Bundle(model, (person,), known, Mesh(0.5, 0.1)), tmp_path / "log.twin")
     answer, text = simulate_person(path, "", person=None, until=12.0, points=5, level=0.8, picture=None)
     channel = answer["channels"]["log(concentration)"]

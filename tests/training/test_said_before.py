@@ -7,29 +7,21 @@ from typing import Any
 import pytest
 import torch
 
-from hybrid import Dose, HybridModel, Schedule, SimulationError, Steady
+from hybrid import Dose, Schedule, SimulationError, Steady
 from learned import MLP, Zero
-from tests.builders import oral_model
+from tests.builders import oral_model, oral_of
 from training import Cohort, Objective, Search, fit, fit_population, last, shoot
 from training.loop.score import Score
 
-STEP = torch.optim.lr_scheduler.OneCycleLR
-
 
 def one_cycle(steps: int) -> Callable[[torch.optim.Optimizer], Any]:
-    return lambda o: STEP(o, max_lr=0.01, total_steps=steps)
-
-
-def alone(model: HybridModel) -> HybridModel:
-    return HybridModel(model.backbone, model.population, None, observation=model.observation, noise=model.noise)
+    return lambda o: torch.optim.lr_scheduler.OneCycleLR(o, max_lr=0.01, total_steps=steps)
 
 
 @pytest.mark.parametrize("name", ["fit", "fit_population", "shoot"])
-def test_a_schedule_that_ends_before_the_fit_is_refused_before_the_first_step(
-    model: HybridModel, cohort: Cohort, name: str
-) -> None:
+def test_a_schedule_that_ends_before_the_fit_is_refused_before_the_first_step(cohort: Cohort, name: str) -> None:
     how: dict[str, Any] = {"fit": fit, "fit_population": fit_population, "shoot": partial(shoot, count=2, polish=2, rounds=2)}
-    by = partial(how[name], alone(model), cohort)
+    by = partial(how[name], oral_of(), cohort)
     adam = torch.optim.Adam
     with pytest.raises(ValueError, match=rf"{name}: the schedule ends at step 5 and the fit takes \d+ \("):
         next(by(search=Search(steps=12, optimiser=adam, schedule=one_cycle(5))))
@@ -38,12 +30,10 @@ def test_a_schedule_that_ends_before_the_fit_is_refused_before_the_first_step(
 
 @pytest.mark.parametrize("asked", [{"decay": 0.5}, {"sparsity": 0.5}])
 @pytest.mark.parametrize("how", [fit, fit_population])
-def test_weights_are_made_small_where_there_are_some(
-    model: HybridModel, cohort: Cohort, how: Callable[..., Any], asked: dict[str, float]
-) -> None:
+def test_weights_are_made_small_where_there_are_some(cohort: Cohort, how: Callable[..., Any], asked: dict[str, float]) -> None:
     name = next(iter(asked))
     with pytest.raises(ValueError, match=rf"Objective\({name}=0.5\) makes the trained matrices of the residual small.* has none"):
-        next(how(alone(model), cohort, Objective(**asked)))
+        next(how(oral_of(), cohort, Objective(**asked)))
 
 
 def test_a_residual_of_nothing_says_what_to_write() -> None:
@@ -51,9 +41,7 @@ def test_a_residual_of_nothing_says_what_to_write() -> None:
         Zero()
 
 
-def test_a_line_search_that_goes_too_far_is_taken_back(
-    model: HybridModel, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_search_that_goes_too_far_is_taken_back(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every evaluation within a step after the second is of nobody who can be simulated."""
     asked = 0
     loss = Score.loss
@@ -68,18 +56,18 @@ def test_a_line_search_that_goes_too_far_is_taken_back(
     monkeypatch.setattr(Score, "loss", far)
     search = Search(optimiser=partial(torch.optim.LBFGS, max_iter=3), rate=1.0, steps=6)
     lost: Any = {5}  # a step asks thrice, and the first time where it stands: this is within the second step
-    found = last(fit(alone(model), cohort, search=search))
+    found = last(fit(oral_of(), cohort, search=search))
     assert found.step is not None
     assert found.step.index == 6
     lost, asked = range(5, 10_000), 0
     with pytest.raises(SimulationError):  # where it stands nobody can be simulated either: nothing is left to do
-        last(fit(alone(model), cohort, search=search))
+        last(fit(oral_of(), cohort, search=search))
     lost, asked = {5, 7}, 0  # twice running
     with pytest.warns(UserWarning, match=r"fit: the search by L-BFGS ends at step \d of 6.*what it had reached is kept"):
-        found = last(fit(alone(model), cohort, search=search))
+        found = last(fit(oral_of(), cohort, search=search))
     assert found.step is not None
     assert found.step.index < 6
-    first = last(fit(alone(model), cohort, search=Search(optimiser=search.optimiser, rate=1.0, steps=1)))
+    first = last(fit(oral_of(), cohort, search=Search(optimiser=search.optimiser, rate=1.0, steps=1)))
     assert first.step is not None
     assert float(found.step.loss[0]) <= float(first.step.loss[0])
 

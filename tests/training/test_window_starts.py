@@ -65,7 +65,7 @@ def driven(count: int, length: int, seed: int, cubic: float = 0.5, missing: bool
     return found
 
 
-def small(residual: bool = True) -> MLP:
+def small() -> MLP:
     return MLP(2, inputs=1, hidden=(4,), generator=torch.Generator().manual_seed(2))
 
 
@@ -230,7 +230,6 @@ def test_of_fifty_short_records_both_reach_what_free_starts_reach() -> None:
     for name, starts in (("free", None), ("data", "data"), ("encoder", StartEncoder())):
         steps = list(shoot(model, cohort, objective, search, looks, count=5, polish=100, starts=starts))  # type: ignore[arg-type]
         found[name] = (float(steps[0].loss), float(steps[-1].loss), float(steps[-1].compared.held_out))  # type: ignore[union-attr]
-    print(found)
     # where they begin: the simulated starts of an unfit model are a hundred times as far
     assert found["data"][0] < 0.05 * found["free"][0]
     # log σ + ½ of the noise is −2.50 a measurement (log 2π left out)

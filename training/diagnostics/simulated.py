@@ -10,7 +10,7 @@ from hybrid.defaults import predicting
 from hybrid.threads import of_conditions, threads_by
 from learned import select
 from learned.correlated import correlated
-from physics.arguments import require_generator, require_number, require_people
+from physics.arguments import positions, require_generator, require_number, require_people
 from physics.glance import Summary, glance
 from training.diagnostics.members import ROWS, About, chosen, simulated_rows
 from training.people.arguments import require_fit
@@ -59,8 +59,7 @@ class SimulatedCohorts:
     def people(self, index: Tensor) -> "SimulatedCohorts":
         """The same for the chosen people: those of one dose, one sex, one study."""
         require_people(index, self.y.shape[0], "SimulatedCohorts.people: index")
-        whole = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
-        index = torch.where(whole < 0, whole + self.y.shape[0], whole)
+        index = positions(index, self.y.shape[0])
         failed = {k: self.about.failed[i] for k, i in enumerate(index.tolist()) if i in self.about.failed}
         return replace(
             self,

@@ -15,7 +15,7 @@ from training.people.arguments import require_fit
 from training.people.cohort import Cohort
 from training.people.mode import modes
 
-_MOST = 4  # coordinates of a person: 13 nodes along each are 28,561 simulations of everybody
+MOST_COORDINATES = 4  # of a person: 13 nodes along each are 28,561 simulations of everybody
 _ROWS = 1 << 15  # simulated at once, so that the grid of many people takes no more memory than that of few
 _MODE = 1e-3  # how well modes are found, in standard deviations: the grid need not be centred better than its nodes are apart
 
@@ -56,10 +56,10 @@ def quadrature_marginal(
     require_tensor(start, "quadrature_marginal: start", "Marginal.mode of an earlier call")
     require_float64(model, cohort)
     d = model.personal
-    if d > _MOST:
+    if d > MOST_COORDINATES:
         raise ValueError(
             f"quadrature_marginal: a person of this model has {d} coordinates, and {int(nodes)} nodes along each are "
-            f"{int(nodes) ** d} simulations of everybody; it is for at most {_MOST}: use laplace_marginal"
+            f"{int(nodes) ** d} simulations of everybody; it is for at most {MOST_COORDINATES}: use laplace_marginal"
         )
     solver = solver or _exact(model)
     found = modes(model, cohort, start=start, iterations=int(iterations), tolerance=_MODE, solver=solver)

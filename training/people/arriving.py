@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
+from hybrid.schedules.dose import next_after
 from training.people.cohort import Cohort
 
 _REACH = 3.0  # of a person's own coordinate: who is farther out is one of 400
@@ -104,11 +105,12 @@ def beside(
             at = eta.detach().clone().requires_grad_()
             log_lag = model.theta(at, cohort.conditions.begun)[..., j].log()
             (slope,) = torch.autograd.grad(log_lag.sum(), at)
+        log_lag = log_lag.detach().expand(len(eta), -1)
         wide = _WITHIN * slope[..., k].abs() * covariance[..., k, k].detach().sqrt()  # (M, N), of log lag
         for i in range(eta.shape[1]):
             edges = torch.from_numpy(_passed(cohort, i, state)).to(eta)
             if len(edges):
-                away = (log_lag.detach().expand(len(eta), -1)[:, i, None] - edges.log()).abs().amin(1)
+                away = (log_lag[:, i, None] - edges.log()).abs().amin(1)
                 near[:, i] |= away <= wide[:, i]
     return near
 
@@ -129,7 +131,7 @@ def _passed(cohort: Cohort, i: int, state: str) -> np.ndarray:
     record = cohort.records[i]
     doses = [d for d in record.schedule.doses if d.state == state]
     given = np.array([float(d.time) + float(d.lag) for d in doses])
-    stop = np.array([min((t for t in record.schedule.anew if t > float(d.time)), default=np.inf) for d in doses])
+    stop = np.array([next_after(record.schedule.anew, float(d.time)) for d in doses])
     times = np.asarray(record.times, dtype=float)[None, :]
     after = times - given[:, None]
     return np.unique(after[(after > 0.0) & (times <= stop[:, None])].round(12))

@@ -8,9 +8,8 @@ from hybrid import HybridModel
 from hybrid.cutting.changes import Changes
 from physics import MixedPopulation
 from physics.occasions import OCCASION
+from training.people.own_values import Steps, numbered
 from training.people.records import Record
-
-Steps = tuple[np.ndarray, np.ndarray]  # times, and the values from there on
 
 
 def changes_of(records: Sequence[Record], model: HybridModel) -> Changes | None:
@@ -61,7 +60,7 @@ def _count(model: HybridModel) -> int:
 
 def _occasions(record: Record, begin: np.ndarray, count: int) -> Steps:
     """The number of each occasion from its time on."""
-    said, times = record.covariates.get(OCCASION), np.array(record.occasions)
+    said, times = record.covariates.get(OCCASION), record.occasions
     if OCCASION in record.changing or (said is not None and len(times)):
         raise ValueError(f'record {record.id}: its occasions are said, and "{OCCASION}" is a covariate too; name that otherwise')
     if said is not None:  # one occasion, of which the number is said
@@ -75,4 +74,4 @@ def _occasions(record: Record, begin: np.ndarray, count: int) -> Steps:
         raise ValueError(
             f"record {record.id} has {len(times)} occasions, and the population {count}; write Occasions(…, count={len(times)})"
         )
-    return times, np.arange(1.0, len(times) + 1.0)
+    return numbered(times)

@@ -172,10 +172,10 @@ class Cohort:
             y[i, : len(record.times)] = torch.from_numpy(np.where(start, np.nan, record.values))
         known = names if changes is None else [k for k in names if k not in changes.values]
         covariates = {k: torch.tensor([r.covariates[k] for r in records], dtype=torch.float64) for k in known}
-        if changes is not None and changes.count == 1:  # everyone has one piece: then these are covariates like others
-            covariates, changes = {**covariates, **{k: v[:, 0] for k, v in changes.values.items()}}, None
-        limits = limits_to_score(records, starts, y)
         conditions = Conditions(segments, covariates, baseline, mesh, changes)
+        if changes is not None and changes.count == 1:  # everyone has one piece: then these are covariates like others
+            conditions = replace(conditions, covariates=conditions.begun, changes=None)
+        limits = limits_to_score(records, starts, y)
         cohort = Cohort(records, conditions, times, y, unscored, limits, censoring)
         return cohort if model.device == y.device else cohort.to(model.device)
 

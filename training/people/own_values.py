@@ -1,6 +1,7 @@
 """What a measurement at the time of a change says itself: of which occasion it is, and with which covariate it is read."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -11,13 +12,26 @@ from physics.occasions import OCCASION
 Steps = tuple[np.ndarray, np.ndarray]  # times, and the values from there on
 
 
+def numbered(occasions: Sequence[float]) -> Steps:
+    """The number of each occasion, from 1, from its time on."""
+    return np.array(occasions), np.arange(1.0, len(occasions) + 1.0)
+
+
+def steps_of(changing: Mapping[str, Steps], occasions: Sequence[float]) -> dict[str, Steps]:
+    """All that changes on the way, by name: the covariates, and the occasion where there are some."""
+    return {**changing, **({OCCASION: numbered(occasions)} if occasions else {})}
+
+
 def value_at(
     steps: Steps,
     times: np.ndarray,  # (T,)
+    side: Literal["left", "right"] = "left",
 ) -> np.ndarray:  # (T,)
-    """The values that measurements at these times are of where they say nothing: at the time of a change the one before it."""
+    """The values that measurements at these times are of where they say nothing: at the time of a change the one before it; from
+    the "right" the new one.
+    """
     at, values = steps
-    return values[np.maximum(np.searchsorted(at, times) - 1, 0)]
+    return values[np.maximum(np.searchsorted(at, times, side=side) - 1, 0)]
 
 
 def required_readings(
@@ -35,9 +49,7 @@ def required_readings(
     write = 'read_with={"occasion": [nan, nan, 2.0]}'
     require_kind(given, Mapping, f"{where}: read_with", write)
     assert isinstance(given, Mapping)  # for the type checker: just required
-    known = dict(changing)
-    if occasions:
-        known[OCCASION] = (np.array(occasions), np.arange(1.0, len(occasions) + 1.0))
+    known = steps_of(changing, occasions)
     found = {}
     for name, column in given.items():
         if name not in known:
@@ -50,12 +62,10 @@ def required_readings(
                 f"{quote(column)}; write {write}"
             )
         values = values.astype(np.float64)
-        at, steps = known[name]
-        before = value_at(known[name], times)
-        after = steps[np.maximum(np.searchsorted(at, times, side="right") - 1, 0)]
-        wrong = np.flatnonzero(np.isfinite(values) & (values != before) & (values != after))
-        if len(wrong) and name == OCCASION:
-            k = int(wrong[0])
+        before, after = value_at(known[name], times), value_at(known[name], times, "right")
+        wrong = np.isfinite(values) & (values != before) & (values != after)
+        if name == OCCASION and wrong.any():
+            k = int(wrong.argmax())
             raise ValueError(
                 f"{where}: the measurement at {times[k]:g} is read with {name} = {values[k]:g} and {name} is {before[k]:g} then"
                 + (f", or {after[k]:g}" if after[k] != before[k] else "")

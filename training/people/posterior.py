@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hybrid import HybridModel
 from physics.arguments import (
+    positions,
     quote,
     require_device,
     require_ids,
@@ -92,8 +93,8 @@ class Personal:
     def people(self, index: Tensor) -> "Personal":
         """The same for the chosen people."""
         require_people(index, self.mode.shape[1], "Personal.people: index")
-        index = torch.nonzero(index)[:, 0] if index.dtype == torch.bool else index
-        who = [i % self.mode.shape[1] for i in index.tolist()]
+        index = positions(index, self.mode.shape[1])
+        who = index.tolist()
         failed = {k: self.failed[i] for k, i in enumerate(who) if i in self.failed}
         ids = None if self.ids is None else tuple(self.ids[i] for i in who)
         return Personal(

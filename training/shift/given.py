@@ -88,11 +88,11 @@ class Given:
         ]
 
     def beside(self, envelopes: Mapping[str, Envelope]) -> list[Beforehand]:
-        """Everyone beside these envelopes; who had none of what the training had is followed all the same, but for sampling."""
+        """Everyone beside these envelopes, and beside those of `always` who had nothing of the kind."""
         found = []
         for i, (row, levels) in enumerate(zip(self.rows(), self.levels(), strict=True)):
             nothing = Events(np.zeros(0), np.zeros(0), float(self.ends[i]))
-            lacking = {key: nothing for key in envelopes if key.split(" ")[0] in ("doses", "amount") and key not in row}
+            lacking = {key: nothing for key in always(envelopes) if key not in row}
             came = {
                 key: (float(one.sizes.sum()), envelopes[key].left(one) if key in envelopes else None)
                 for key, one in (row | lacking).items()
@@ -100,6 +100,11 @@ class Given:
             known = {name: float(v[i]) for name, v in self.covariates.items() if np.isfinite(v[i])}
             found.append(Beforehand(known, came, levels, self.changing[i] if self.changing else ()))
         return found
+
+
+def always(envelopes: Mapping[str, Envelope]) -> list[str]:
+    """The keys beside which somebody is held who had none of what the training had: doses and amounts, and not sampling."""
+    return [key for key in envelopes if key.split(" ")[0] in ("doses", "amount")]
 
 
 def _own(records: Sequence[Record]) -> dict[str, Array]:

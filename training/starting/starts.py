@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hybrid import Dose, Schedule
-from hybrid.schedules.dose import as_float
+from hybrid.schedules.dose import as_float, next_after
 from physics import Administered, Backbone, LinearisedBackbone, LogNormalPopulation, Mechanism, OneCompartmentOral
 from physics.administered import linearised_of
 from physics.arguments import require_kind
@@ -400,13 +400,10 @@ _EARLIER = 60  # doses before a steady state: what is older says nothing of wher
 
 def _given(schedule: Schedule) -> list[tuple[Dose, float, float]]:
     """The doses, some of those that led to a steady state too, each with the times from which and up to which it is seen."""
-
-    def until(time: float) -> float:
-        return next((t for t in schedule.anew if t > time), np.inf)
-
-    found = [(d, -np.inf, until(as_float(d.time))) for d in schedule.arriving]
+    found = [(d, -np.inf, next_after(schedule.anew, as_float(d.time))) for d in schedule.arriving]
     for one in schedule.steady:
+        until = next_after(schedule.anew, one.time)
         for k in range(1, _EARLIER + 1):
             dose = Dose(one.state, one.time - k * one.every, one.amount, min(one.duration, k * one.every))
-            found.append((dose, one.time, until(one.time)))
+            found.append((dose, one.time, until))
     return found

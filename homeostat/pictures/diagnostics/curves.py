@@ -12,7 +12,7 @@ from homeostat.pictures.bands import Array
 from homeostat.pictures.colours import GREY, LINE
 from homeostat.pictures.diagnostics.marks import DASHED
 from homeostat.pictures.diagnostics.npde import channel_of
-from homeostat.pictures.people import MOST, dots, limited_handle, limited_marks
+from homeostat.pictures.people import MOST, dots, limited_handle, limited_marks, nearest_limits
 from homeostat.pictures.sheet import Given, outer_labels, sheet_axes
 from homeostat.pictures.style import cut_apart, grid_shape, label, panel_title, person_name, tidy, title_width
 from physics.arguments import quote, require_kind
@@ -92,11 +92,8 @@ def limits_of(fits: FittedCurves, channel: int) -> tuple[Array, NDArray[np.bool_
     """Where each value stands that is only known by its limits, NaN for the others, and whether it lies below."""
     if fits.limits is None:
         nothing = np.full(fits.measured.shape[:2], np.nan)
-        return nothing, np.zeros(nothing.shape, dtype=bool)
-    lower, upper = fits.limits[..., channel, :].cpu().numpy().transpose(2, 0, 1)
-    below = np.isfinite(upper)
-    at = np.where(below, upper, lower)
-    return np.where(np.isfinite(at), at, np.nan), below
+        return nearest_limits(nothing, nothing)
+    return nearest_limits(*fits.limits[..., channel, :].cpu().numpy().transpose(2, 0, 1))
 
 
 def curves_handles(*, limited: bool = False) -> list[Artist]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.corruptions.content import ordinary
 from benchmarks.exchange.random_bundles import random_bundle
@@ -21,7 +20,7 @@ from hybrid import HybridModel, Mesh, Schedule, Signal, States
 from learned import Constant
 from physics import LinearBackbone, SharedPopulation
 from stability import Refusal
-from training import Personal
+from training import prior
 from training.trust.recalibration.fitted_on import FittedOn
 from training.trust.recalibration.scaling import Scaling
 
@@ -152,9 +151,7 @@ def driven_records() -> Bundle:
     )
     pump = Schedule((), {"pump": Signal((0.0, 6.0), (1.0, 2.0), "held")})
     people = tuple(Person(name, pump, {}, (float("nan"),)) for name in ("one", "two"))
-    nothing = torch.zeros(1, 2, dtype=torch.float64)
-    known = Personal(nothing[..., None][..., :0], nothing[..., None, None][..., :0, :0], nothing, nothing == 0)
-    return Bundle(model, people, known, Mesh(0.5, 0.1))
+    return Bundle(model, people, prior(model, 2), Mesh(0.5, 0.1))
 
 
 def test_a_card_of_single_systems_speaks_of_records(bundle: Bundle) -> None:

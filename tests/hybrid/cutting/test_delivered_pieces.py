@@ -168,12 +168,14 @@ def test_a_fraction_scales_the_doses_of_a_steady_state(linear: bool) -> None:
                         noise=Constant([0.1], [0.01]))
     typical = torch.tensor([p.typical for p in inner.physical], dtype=D)
     theta = torch.cat([typical, torch.tensor([0.6], dtype=D)])
+    hour = 1.0 if linear else 1.0 / 24.0  # Michaelis–Menten's numbers are by the day
+    times = [hour * t for t in (2.5, 5.0, 9.0)]
 
     def given(amount: float) -> Schedule:
-        return Schedule((Dose(into, 2.0, amount),), steady=(Steady(into, 2.0, amount, 8.0),), resets=(1.0,))
+        return Schedule((Dose(into, 2.0 * hour, amount),), steady=(Steady(into, 2.0 * hour, amount, 8.0 * hour),), resets=(hour,))
 
-    found = simulate(model, given(20.0), [2.5, 5.0, 9.0], theta)
-    torch.testing.assert_close(found, simulate(plain, given(12.0), [2.5, 5.0, 9.0], typical), rtol=2e-6, atol=0.0)
+    found = simulate(model, given(20.0), times, theta)
+    torch.testing.assert_close(found, simulate(plain, given(12.0), times, typical), rtol=2e-6, atol=0.0)
 
 
 def test_gradients_of_everything_together_are_finite_differences() -> None:

@@ -53,12 +53,12 @@ class Decay(Mechanism):
         return {"x": -x.x}
 
 
-def lines(effects: Mapping[str, Effect] | None = None, unit: float = 1.0) -> HybridModel:
-    """The model of the people of `cohort_of`, at their truth, all in another unit where one is said."""
+def lines(effects: Mapping[str, Effect] | None = None, unit: float = 1.0, **more: Any) -> HybridModel:
+    """The model of the people of `cohort_of`, at their truth, all in another unit where one is said, and more of a population."""
     decay = Decay(unit)
     effects = {n: Normal(unit * s) for n, s in zip("ab", SPREAD, strict=True)} if effects is None else effects
     noise = Constant([unit * NOISE], [1e-9])
-    return HybridModel(decay, MixedPopulation(decay, effects), observation=Line(), noise=noise)
+    return HybridModel(decay, MixedPopulation(decay, effects, **more), observation=Line(), noise=noise)
 
 
 def cohort_of(

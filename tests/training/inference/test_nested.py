@@ -11,6 +11,7 @@ from hybrid import Concentration, Dose, HybridModel, Offset, Schedule, States
 from learned import Combined1, Combined2, Constant, Correlated
 from physics import (
     Administered,
+    Backbone,
     ExponentialOf,
     Fixed,
     LogitNormal,
@@ -20,12 +21,14 @@ from physics import (
     Occasions,
     OneCompartmentOral,
     Parameter,
+    Population,
     PowerOf,
     Shared,
     SharedPopulation,
 )
 from training import Cohort, Record, personalise
 from training.inference import ObjectiveValue, estimates, likelihood_ratio, objective_value, shrinkage
+from training.inference.estimates import jacobian, trained
 from training.inference.taken import difference, taken
 
 ORAL = OneCompartmentOral(parameters="clearance")
@@ -38,22 +41,23 @@ def backbone(lag: float | None = None, **more: Any) -> Administered:
     return Administered(ORAL, start="empty", **given, **more)
 
 
+def of(own: Backbone, population: Population, noise: Any = None, observation: Any = None) -> HybridModel:
+    seen = observation or Concentration("plasma", "V")
+    return HybridModel(own, population, None, observation=seen, noise=noise or Constant([0.7], [0.01]))
+
+
 def model_of(
     own: Administered | None = None, effects: dict | None = None, noise: Any = None, observation: Any = None, **more: Any
 ) -> HybridModel:
     own = backbone() if own is None else own
     effects = {**SPREADS, **(effects or {})}
-    population = MixedPopulation(own, effects, **more)
-    seen = observation or Concentration("plasma", "V")
-    return HybridModel(own, population, None, observation=seen, noise=noise or Constant([0.7], [0.01]))
+    return of(own, MixedPopulation(own, effects, **more), noise, observation)
 
 
 def value(model: HybridModel, ofv: float) -> ObjectiveValue:
     """Of some data; what is compared here needs no simulation."""
-    names = tuple(estimates(model))
-    own = [name for name, (_, number) in estimates(model).items() if number.requires_grad]
-    spread = [n for n in names if n.startswith(("omega(", "iov(", "corr("))] if model.population.learn_spread else []
-    estimated = tuple(n for n in names if n in own or n in spread)
+    trial, names, _ = trained(model, "a test")
+    estimated, _, _, _ = jacobian(trial, names)
     one = torch.tensor([ofv], dtype=torch.float64)
     effects = model.population.effects
     return ObjectiveValue(one, one[:, None], "focei", 0, 100, 0, 10, "data", estimated, effects, 0, taken(model, estimated))
@@ -86,23 +90,11 @@ NESTED = {
     "another": (model_of(), model_of(noise=Combined2([0.7], [0.1], [0.01]))),
     "noise that was held": (model_of(noise=frozen(Constant([0.5], [0.01]))), model_of()),
     "a population of another class": (
-        HybridModel(
-            backbone(),
-            LogNormalPopulation(backbone(), spread={"ka": 0.6, "CL": 0.3, "V": 0.2}, learn_spread=True),
-            None,
-            observation=Concentration("plasma", "V"),
-            noise=Constant([0.7], [0.01]),
-        ),
+        of(backbone(), LogNormalPopulation(backbone(), spread={"ka": 0.6, "CL": 0.3, "V": 0.2}, learn_spread=True)),
         model_of(correlated=[("CL", "V")]),
     ),
     "everyone alike": (
-        HybridModel(
-            backbone(),
-            SharedPopulation(backbone(), learned=True),
-            None,
-            observation=Concentration("plasma", "V"),
-            noise=Constant([0.7], [0.01]),
-        ),
+        of(backbone(), SharedPopulation(backbone(), learned=True)),
         model_of(effects={"ka": Shared(), "CL": Shared()}),
     ),
 }
@@ -144,10 +136,7 @@ OTHER = {
     "another floor": (model_of(), model_of(noise=Constant([0.7], [0.1]), **MORE), "the rest of the noise head differs"),
     "another start": (
         model_of(),
-        HybridModel(
-            ORAL, MixedPopulation(ORAL, SPREADS, **MORE), None, observation=Concentration("plasma", "V"),
-            noise=Constant([0.7], [0.01]),
-        ),
+        of(ORAL, MixedPopulation(ORAL, SPREADS, **MORE)),
         "start differs",
     ),
     "another observation": (model_of(), model_of(observation=Concentration("gut", "V"), **MORE), "observation differs"),
@@ -213,11 +202,9 @@ def test_shrinkage_of_an_occasion_is_of_those_who_had_it() -> None:
 
 
 def test_two_numbers_of_one_name_are_refused() -> None:
-    own = backbone()
     names = ["CL", "V"]
-    population = MixedPopulation(own, SPREADS, correlated=[("CL", "V")])
     noise = Correlated(Combined2([3.0, 2.0], [0.1, 0.2], [0.01, 0.01]))
-    model = HybridModel(own, population, None, observation=States([0, 1], names, ["mg", "mg"]), noise=noise)
+    model = model_of(noise=noise, observation=States([0, 1], names, ["mg", "mg"]), correlated=[("CL", "V")])
     with pytest.raises(ValueError, match=r"two parts of this model have a number called corr\(CL,V\), the later one Correlated"):
         estimates(model)
 

@@ -63,8 +63,8 @@ LEFT = DOSE * math.exp(-CL / V * 12.0)  # what is there at 12 h, before the dose
 
 def people(rows: str, head: str = "ID,TIME,AMT,DV,EVID,CMT,OCC", **given: object) -> list[Record]:
     frame = pd.read_csv(io.StringIO(head + "\n" + rows), dtype=str, keep_default_na=False)
-    units = {k: v for k, v in UNITS.items() if k in head.split(",")}
-    return read_nonmem(frame, units=units, compartments={1: "c"}, channels={1: "concentration"}, **given)  # type: ignore[arg-type]
+    known = {"units": {k: v for k, v in UNITS.items() if k in head.split(",")}, "channels": {1: "concentration"}}
+    return read_nonmem(frame, compartments={1: "c"}, **{**known, **given})  # type: ignore[arg-type]
 
 
 def mean(model: HybridModel, records: list[Record], personal: Tensor) -> list[float]:
@@ -108,10 +108,8 @@ def test_channels_of_one_time_stay_in_one_row_but_for_a_dose_between() -> None:
     head = "ID,TIME,AMT,DV,EVID,CMT,DVID,OCC"
     rows = ("1,0,100,.,1,1,.,1\n1,6,.,1.8,0,.,1,1\n1,6,.,8,0,.,2,1\n1,12,.,1,0,.,1,1\n1,12,.,7,0,.,2,1\n"
             "1,12,100,.,1,1,.,2\n1,12,.,6,0,.,2,2\n1,13,.,4,0,.,1,2")
-    frame = pd.read_csv(io.StringIO(head + "\n" + rows), dtype=str, keep_default_na=False)
     units = {"TIME": "h", "AMT": "mg", "DV": "mg/L", "effect": "1"}
-    channels = {1: "concentration", 2: "effect"}
-    (record,) = read_nonmem(frame, units=units, compartments={1: "c"}, channels=channels, order="observation-first")
+    (record,) = people(rows, head, units=units, channels={1: "concentration", 2: "effect"}, order="observation-first")
     assert record.times.tolist() == [6.0, 12.0, 12.0, 13.0]
     np.testing.assert_array_equal(record.values, [[1.8, 8.0], [1.0, 7.0], [NAN, 6.0], [4.0, NAN]])
     np.testing.assert_array_equal(record.read_with["occasion"], [NAN, NAN, 2.0, NAN])

@@ -5,14 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from physics.occasions import OCCASION
-from training.people.own_values import value_at
+from training.people.own_values import Steps, steps_of, value_at
 from training.people.tables.anew import Anew
 from training.people.tables.convention import ignored
 from training.people.tables.event_table import EventTable, Row, short
 from training.people.tables.events import Given
 from training.people.tables.file_order import Event
 
-Changing = dict[str, tuple[np.ndarray, np.ndarray]]
+Changing = dict[str, Steps]
 Own = dict[str, dict[int, float]]  # what the row on each line says, by the name of what changes
 
 
@@ -41,11 +41,8 @@ def own_of(
 
     Errors: `ValueError` for a value that counts as measured in an occasion that its row does not know yet.
     """
-    known = dict(changing)
-    if occasions:
-        known[OCCASION] = (np.array(occasions), np.arange(1.0, len(occasions) + 1.0))
     found = {}
-    for name, steps in known.items():
+    for name, steps in steps_of(changing, occasions).items():
         values = np.array([own[name][line] for line in lines])
         said = values != value_at(steps, when)
         wrong = np.flatnonzero(said & ~np.isin(when, steps[0]))
@@ -147,21 +144,22 @@ def occasions_of(
         own[row.line] = float(max(len(begun), 1))
     if not begun:
         return (), {}
-    starts = [time for time, _ in begun.values()]
+    seen = {own[line] for line in measured}
+    # an additional dose stands on the line of the first one, and is given when it is given
+    doses = [e for e in happened if isinstance(e.what, Anew) or (isinstance(e.what, Given) and e.what.extra == 0)]
     for k, (label, (start, line)) in enumerate(begun.items()):
-        if float(k + 1) not in {own[m] for m in measured}:
+        if k + 1 not in seen:
             raise table.error(
                 line,
                 f"nothing was measured on the occasion {short(label)} of person {person}; give its rows the {spelled} "
                 "of the one before or "
                 f"after it, or leave the column out: {ignored(spelled)}",
             )
-        late = [e for e in happened if isinstance(e.what, Given | Anew) and e.time == start and own[e.line] < k + 1 and k]
-        late = [e for e in late if not isinstance(e.what, Given) or e.what.extra == 0]
-        if late:
+        late = next((e for e in doses if e.time == start and own[e.line] < k + 1), None)
+        if late is not None:
             raise table.error(
-                late[0].line,
+                late.line,
                 f"this dose of person {person} is of an earlier occasion and given at {start:g}, when {short(label)} begins, and "
                 f"would be taken as given in that; give its row the {spelled} {short(label)}, or correct one of the times",
             )
-    return tuple(starts), own
+    return tuple(time for time, _ in begun.values()), own
