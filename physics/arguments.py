@@ -45,6 +45,11 @@ def shortened(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """How many of what, in words: "one person", "7 people"."""
+    return f"one {one}" if count == 1 else f"{count} {many}"
+
+
 def require_kind(value: object, kind: type | tuple[type, ...], what: str, write: str) -> None:
     """Raise `ValueError` unless the value is of this kind; `write` is the line that gives one."""
     if not isinstance(value, kind):
