@@ -10,6 +10,7 @@ from torch.nn import Module
 
 from hybrid import Schedule
 from hybrid.schedules.columns import as_array
+from hybrid.schedules.dose import SAME
 from physics.arguments import quote, require_kind, require_names, require_number, require_text, shortened
 from physics.glance import Summary, glance
 from physics.units import require
@@ -58,7 +59,8 @@ class Record:
     `nonnegative`: the channels that are declared never to be below 0 (those that a table's reader was not told are signed):
     what is shown of them is cut there.
     `occasions`: the times at which occasions begin, the first one's too. `changing`: covariates that change on the way, (times,
-    values) by name, each value from its time on, the first one before it too; no name is in `covariates` besides.
+    values) by name, each value from its time on, the first one at or before the schedule's start, so that nothing holds before
+    it was said; no name is in `covariates` besides.
     A measurement at the very time of a change comes first, as it does before a dose, and is of what was until then: the trough
     before the dose that opens an occasion is of the occasion before. `read_with`, by the name of a changing covariate or
     "occasion", (T,): what a measurement says itself, the covariate's value or the number of the occasion from 1 on, and NaN where
@@ -70,7 +72,8 @@ class Record:
     What is measured at or before the first dose is the `baseline`. Where it sets the state that a person starts from, it is
     not scored; where it does not, it is scored like any other measurement (`HybridModel.starts_from`).
     Errors: `ValueError` for times that decrease, shapes that do not match, non-finite numbers, units that are not UCUM, limits
-    beside a value that was measured, and lower limits that are not below the upper ones;
+    beside a value that was measured, lower limits that are not below the upper ones, and covariates or occasions that begin
+    after the start;
     negative concentrations being left to the reader of the file. Times and values may be lists, arrays, tensors or columns of a
     table, and values of a single channel may lack its axis.
     """
@@ -184,6 +187,8 @@ class Record:
         occasions = _numbers(self.occasions, f"{where}: occasions")
         if occasions.ndim != 1 or not np.isfinite(occasions).all() or (np.diff(occasions) <= 0).any():
             raise ValueError(f"{where}: occasions are the times at which they begin, each later than the one before")
+        if len(occasions):
+            self._require_begun(occasions, "the occasion", "the first occasion")
         object.__setattr__(self, "occasions", tuple(occasions.tolist()))
         require_kind(self.changing, Mapping, f"{where}: changing", '{"WT": ([0.0, 24.0], [70.0, 68.0])}')
         found = {}
@@ -198,9 +203,19 @@ class Record:
                 raise ValueError(f"{where}: the covariate {name} needs as many values as times, which increase")
             if not (np.isfinite(times).all() and np.isfinite(values).all()):
                 raise ValueError(f"{where}: the covariate {name} holds NaN or infinity; leave those points out")
+            self._require_begun(times, f"the covariate {name}", f"{values[0]:g}, if that held then, or what did")
             found[name] = (times, values)
         object.__setattr__(self, "changing", found)
         object.__setattr__(self, "read_with", required_readings(self.read_with, self.times, self.occasions, found, where))
+
+    def _require_begun(self, times: np.ndarray, what: str, write: str) -> None:
+        """Raise `ValueError` where the first of `times` is after the start: what is said later was not said to hold before."""
+        start, first = float(self.schedule.start), float(times[0])
+        if first - start > SAME * max(abs(start), abs(first)):
+            raise ValueError(
+                f"record {self.id}: {what} is not known before {first:g}, and the person starts at {start:g}; begin its times "
+                f"at {start:g}, with {write}"
+            )
 
     @property
     def own_times(self) -> np.ndarray:

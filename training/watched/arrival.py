@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel
+from physics import MixedPopulation, Population
 from physics.arguments import quote, require_kind, require_names, require_same_people, require_shape, require_tensor
 from physics.glance import glance
 from training.fitting import Step, require_steps
@@ -25,7 +26,7 @@ class Convergence:
 
     `names` (q,) of the parameters · `away` (M, q): how many standard errors the typical value of each would still move, in
     one Newton step of the objective in which everyone's own coordinates are at their best, and `moves` (M, q) how many of
-    the spreads ω between people · `fall` (M,): by how much the objective of everyone together fell in the last tenth of the
+    the spreads ω between people, or occasions · `fall` (M,): by how much the objective of everyone together fell in the last tenth of the
     steps, in three at least, or in all where there were fewer, NaN where nobody kept count · `people`, how many they are ·
     `unfinished`: the ids of those whose own coordinates were not found under some member.
     A member has arrived where no typical value is more than one standard error and a tenth of ω away, and the objective fell by
@@ -154,9 +155,11 @@ def convergence(
     typical value by δ changes the objective by −δᵀ Σ w_i e_i + ½ δᵀ Σ w_i (I − C_i) δ, since the prior pulls e_i exactly as
     hard as the data pull back, and I − C_i = (I + (C_i⁻¹ − I)⁻¹)⁻¹ is what curvature is left once the person follows. So the
     Newton step is (Σ w (I − C))⁻¹ Σ w e, and its standard errors are the roots of the diagonal of that inverse. At a maximum of
-    the joint likelihood the weighted mean of the modes is 0. Penalties on the residual and for stability are not counted, nor
-    are parameters that everyone shares and coefficients of covariates: these are taken to be where they are. Where effects are
-    correlated, the step and its errors are those of each parameter, L δ.
+    the joint likelihood the weighted mean of the modes is 0. Where there are occasions, these are the rows and the block of η
+    alone, with C the whole covariance's: κ follows, as everyone's other coordinates do. What differs between occasions and not
+    between people moves with its κ of every occasion, and ω is then that between occasions. Penalties on the residual and for
+    stability are not counted, nor are parameters that everyone shares in every occasion and coefficients of covariates: these
+    are taken to be where they are. Where effects are correlated, the step and its errors are those of each parameter, L δ.
 
     Arguments: `model`; `personal`, everyone's coordinates under it (`personalise`); `people`, their ids; `weights`, how often
     each member counted each person, 1 for all; `losses`, the `Step.loss` of every step (`recorded` collects them).
@@ -194,8 +197,8 @@ def convergence(
     if len(losses) >= 2:
         back = min(len(losses) - 1, max(3, len(losses) // 10))  # one step of a short fit says little
         fall = N * (losses[-1 - back] - losses[-1]).detach().to("cpu", torch.float64)
-    factor = model.population.factor
-    if factor is None or len(model.population.effects) != q or N == 0:
+    names, moving, L = _typical(model.population)
+    if not names or N == 0:
         nothing = torch.zeros(M, 0, dtype=torch.float64)
         return Convergence((), nothing, nothing, fall, N, unfinished)
     mode = personal.mode[..., :q].to("cpu", torch.float64)
@@ -203,19 +206,41 @@ def convergence(
     w = torch.ones(M, N, dtype=torch.float64) if weights is None else weights.to("cpu", torch.float64)
     known = [i not in personal.failed for i in range(N)]
     w = w * torch.tensor(known, dtype=torch.float64)
+    # what moves with a typical value is chosen before anything is inverted: all other coordinates follow, and C knows how
+    whole = torch.einsum("mn,mnij->mij", w, curvature)
     # a typical value of which the data say nothing has no error to be measured by: it is held where it is
-    information = torch.einsum("mn,mnij->mij", w, curvature) + 1e-9 * torch.eye(q, dtype=torch.float64)
+    information = moving.mT @ whole @ moving + 1e-9 * torch.eye(len(names), dtype=torch.float64)
     inverse = torch.linalg.inv(information)
-    step = (inverse @ torch.einsum("mn,mni->mi", w, mode)[..., None])[..., 0]
+    step = inverse @ moving.mT @ torch.einsum("mn,mni->mi", w, mode)[..., None]
     # from coordinates of η to the parameters' own scales, where Ω may join several
-    L = factor.detach().to("cpu", torch.float64)
-    moved, error = (L @ step[..., None])[..., 0], (L @ inverse @ L.mT).diagonal(dim1=-2, dim2=-1).sqrt()
+    moved, error = (L @ step)[..., 0], (L @ inverse @ L.mT).diagonal(dim1=-2, dim2=-1).sqrt()
     spreads = (L @ L.mT).diagonal(dim1=-2, dim2=-1).sqrt()
-    # what differs between occasions has no typical value of its own to be moved
-    names = {p.name for p in model.backbone.physical}
-    own = [j for j, name in enumerate(model.population.effects) if name in names]
-    effects = tuple(model.population.effects[j] for j in own)
-    return Convergence(effects, (moved / error)[:, own], (moved / spreads)[:, own], fall, N, unfinished)
+    return Convergence(names, moved / error, moved / spreads, fall, N, unfinished)
+
+
+def _typical(population: Population) -> tuple[tuple[str, ...], Tensor, Tensor]:
+    """The k typical values whose distance can be said: `names`, `moving` (q, k) and `L` (M|1, k, k).
+
+    Moving them by L δ, on their scales, moves everyone's parameters as adding `moving` δ to everyone's coordinates does: to η
+    of what differs between people, and to κ of every occasion of what differs between occasions alone.
+    """
+    factor, effects, q = population.factor, population.effects, population.dimension
+    if factor is None or len(effects) != q:
+        return (), torch.zeros(q, 0, dtype=torch.float64), torch.zeros(1, 0, 0, dtype=torch.float64)
+    within = population.within if isinstance(population, MixedPopulation) else None
+    first = q - (0 if within is None else within.dimension)  # η comes before κ
+    names, columns = list(effects[:first]), list(torch.eye(q, dtype=torch.float64)[:first])
+    L = factor.detach().to("cpu", torch.float64)[..., :first, :first]
+    if within is not None:
+        alone = [j for j, name in enumerate(within.names) if name not in names]
+        names += [within.names[j] for j in alone]
+        columns += [torch.eye(len(within.names), dtype=torch.float64)[j].repeat(within.count) for j in alone]
+        columns[first:] = [torch.cat([torch.zeros(first, dtype=torch.float64), one]) for one in columns[first:]]
+        omega = torch.diag_embed(within.omega.detach().to("cpu", torch.float64)[:, alone])  # (M|1, a, a)
+        own, rows = len(alone), max(len(L), len(omega))
+        L = torch.nn.functional.pad(L, (0, own, 0, own)).expand(rows, -1, -1)
+        L = L + torch.nn.functional.pad(omega, (first, 0, first, 0))
+    return tuple(names), torch.stack(columns, 1), L
 
 
 def recorded(

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -12,9 +13,10 @@ from exchange import Bundle, Person, load, save
 from hybrid import Concentration, Dose, HybridModel, Log, Mesh, Schedule, rollout
 from learned import Constant
 from physics import LogNormalPopulation, OneCompartmentOral
-from training import Cohort, Record, Search, fit_population, laplace_marginal, last, personalise
-from training.diagnostics import simulated_cohorts
+from training import Cohort, Record, Search, fit_population, laplace_marginal, last, personalise, read_nonmem
+from training.diagnostics import npde, predictive_check, simulated_cohorts
 from training.people.conversion import converted
+from training.people.records import never_negative
 
 D, NAN = torch.float64, float("nan")
 TIMES = (0.5, 1.0, 2.0, 4.0, 8.0, 12.0, 24.0)
@@ -149,3 +151,51 @@ def test_a_population_is_fitted_and_kept(tmp_path: Path) -> None:
     assert isinstance(found.model.observation, Log)
     prediction = found.forecast("0", cohort.records[0].schedule, TIMES)
     assert prediction.units == ("1",)
+
+
+def table_of(records: list[Record], path: Path, more: str = "") -> Path:
+    rows = ["ID,TIME,AMT,DV,EVID,CMT,CENS"]
+    for r in records:
+        rows.append(f"{r.id},0,300,.,1,1,0")
+        rows += [f"{r.id},{t},.,{y!r},0,2,0" for t, y in zip(r.times.tolist(), r.values[:, 0].tolist(), strict=True)]
+    path.write_text("\n".join(rows) + "\n" + more)
+    return path
+
+
+def test_a_table_is_read_into_a_model_of_logarithms_and_judged_by_its_checks(tmp_path: Path) -> None:
+    """Readers declare what they measure not to be below 0, which says nothing of its logarithm."""
+    m, units = model(), {"TIME": "h", "AMT": "mg", "DV": "mg/L"}
+    by_hand = people(m, 12)
+    read = read_nonmem(table_of(by_hand, tmp_path / "t.csv"), units=units)
+    assert read[0].nonnegative == ("concentration",)
+    cohort = Cohort.of(read, m)
+    torch.testing.assert_close(cohort.y, Cohort.of(by_hand, m).y, rtol=0.0, atol=0.0)
+    assert never_negative(cohort.records) == ()  # intervals of a logarithm are not cut at 0
+    frame = Cohort.from_frame(pd.read_csv(tmp_path / "t.csv", na_values="."), m, units=units)
+    torch.testing.assert_close(frame.y, cohort.y, rtol=0.0, atol=0.0)
+    # a limit becomes that of the logarithm, and 0 is refused in a sentence
+    limited = read_nonmem(table_of(by_hand, tmp_path / "c.csv", "Q,0,300,.,1,1,0\nQ,2,.,3,0,2,0\nQ,4,.,.5,0,2,1\n"), units=units)
+    last_one = Cohort.of(limited, m)
+    assert last_one.censored[-1].sum() == 1
+    assert last_one.records[-1].upper[1, 0] == pytest.approx(np.log(0.5))  # type: ignore[index]
+    zero = read_nonmem(table_of(by_hand, tmp_path / "z.csv", "Q,0,300,.,1,1,0\nQ,2,.,3,0,2,0\nQ,4,.,0,0,2,0\n"), units=units)
+    with pytest.raises(ValueError, match=r"record Q: concentration was measured at 0 at time 4, .*MDV 1.*CENS 1"):
+        Cohort.of(zero, m)
+    # the checks by simulation, in logarithms throughout
+    simulated = simulated_cohorts(m, cohort, 300, torch.Generator().manual_seed(1))
+    check = predictive_check(simulated, corrected=False)
+    np.testing.assert_allclose(np.sort(check.values), np.sort(cohort.y.numpy().ravel()), rtol=1e-12)
+    assert check.left_out == 0
+    assert bool((check.values < 0.0).any())
+    assert len(check.at) > 0
+    assert bool(((check.low <= check.middle) & (check.middle <= check.high)).all())
+    errors = npde(simulated, torch.Generator().manual_seed(2))
+    # 84 of them are independent and standard normal under the right model: four deviations of the mean and of the mean square
+    found = errors.npde[np.isfinite(errors.npde)]
+    assert len(found) == 84
+    assert abs(found.mean()) < 4.0 / np.sqrt(84)
+    assert abs(np.square(found).mean() - 1.0) < 4.0 * np.sqrt(2.0 / 84)
+    # and people who have ten times as much are not from this model
+    tenfold = Cohort.of([replace(r, values=10.0 * r.values) for r in read], m)
+    wrong = npde(simulated_cohorts(m, tenfold, 300, torch.Generator().manual_seed(1)), torch.Generator().manual_seed(2)).npde
+    assert wrong[np.isfinite(wrong)].mean() > 4.0 / np.sqrt(84)

@@ -267,3 +267,17 @@ def test_the_baseline_of_replicates_is_their_mean():
     cohort = Cohort.of([one], model())
     assert cohort.conditions.baseline.tolist() == [[0.65]]
     assert int(cohort.mask.sum()) == 1
+
+
+def test_what_changes_is_known_from_the_start() -> None:
+    """A covariate or an occasion that begins later would be read backwards without a word."""
+    given = Schedule((Dose("gut", 0.0, 100.0),))
+    for more, said in (
+        ({"changing": {"WT": ([24.0, 25.0], [140.0, 150.0])}}, "the covariate WT is not known before 24, .* starts at 0; begin"),
+        ({"changing": {"WT": ([24.0], [140.0])}}, "the covariate WT is not known before 24"),
+        ({"occasions": (1.0, 24.0)}, "the occasion is not known before 1, and the person starts at 0"),
+    ):
+        with pytest.raises(ValueError, match=f"record 1: {said}"):
+            Record("1", given, [1.0, 30.0], [1.0, 2.0], "concentration", **more)
+    at = {"WT": ([-1.0, 24.0], [140.0, 150.0])}
+    assert Record("1", given, [1.0, 30.0], [1.0, 2.0], "concentration", changing=at).changing["WT"][0][0] == -1.0

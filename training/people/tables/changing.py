@@ -69,8 +69,8 @@ def changing_of(
     """The covariates of a person that are one number for each, and those that change for anybody, `moving`: (times, values),
     each value from its time on, and what each row says of these.
 
-    Where a row has none the last one goes on; before the first one it holds too. Of several rows of one time the last one counts
-    from then on, and each of them for the value that it measured.
+    Where a row has none the last one goes on; the first one stands in a row of the first time (`covariate_columns`). Of several
+    rows of one time the last one counts from then on, and each of them for the value that it measured.
     Errors: `ValueError` for somebody without any value.
     """
     constant: dict[str, float] = {}

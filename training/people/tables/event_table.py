@@ -38,13 +38,18 @@ class Row:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A column that was not read, and why: `str` says it in one line. `covariate`: it might have been meant as one."""
+    """A column that was not read, and why: `str` says it in one line. `covariate`: it might have been meant as one. `changing`:
+    as that it is left out, and it is kept as what changes within a record.
+    """
 
     column: str
     why: str
     covariate: bool = False
+    changing: bool = False
 
     def __str__(self) -> str:
+        if self.changing:
+            return f"column {self.column} is not one number for each person: {self.why}; only a model that names it reads it"
         return f"column {self.column or 'without a name'} is left out: {self.why}"
 
 

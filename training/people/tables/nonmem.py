@@ -60,7 +60,8 @@ def read_nonmem(
 ) -> list[Record]:
     """The people of a table, in the file's order: the `records` of `read_table`, where everything is said.
 
-    A column that might have been meant as a covariate and cannot be one is named in a warning.
+    A column that might have been meant as a covariate and cannot be one is named in a warning, and so is one that is kept as what
+    changes though nobody asked for it.
     """
     table = read_table(
         path,
@@ -73,12 +74,19 @@ def read_nonmem(
         signed=signed,
         ignore=ignore,
     )
-    lost = [f"{one.column} ({one.why})" for one in table.left_out if one.covariate]
-    if lost:
-        name = "the frame" if is_frame(path) else Path(str(path)).name
-        warnings.warn(
-            f"{name}: left out as covariates: {', '.join(lost)}; name a column in covariates if it is needed", stacklevel=2
+    name = "the frame" if is_frame(path) else Path(str(path)).name
+    lost, moving = (
+        ", ".join(f"{one.column} ({one.why})" for one in table.left_out if one.covariate and one.changing is kept)
+        for kept in (False, True)
+    )
+    said = [f"left out as covariates: {lost}; name a column in covariates if it is needed"] if lost else []
+    if moving:
+        said.append(
+            f"kept as what changes, for a model that names it and in that model's unit: {moving}; state its unit, or write "
+            "ignore=[...]"
         )
+    if said:
+        warnings.warn(f"{name}: {'; '.join(said)}", stacklevel=2)
     return table.records
 
 
@@ -138,7 +146,8 @@ def read_table(
     - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values, and
       replicates (several values of a channel at one time) further rows of that time.
     - `covariates`: the columns to keep. By default all that hold numbers of everybody; others are left out, unless
-      their unit is stated: then they were meant, and are refused with line and cure.
+      their unit is stated: then they were meant, and are refused with line and cure. So it is with one that says nothing yet at
+      the time of somebody's first row: what a later row says is not taken to have held before.
     - `order` of a dose and a value of one time. By default as the rows stand, the convention, where a dose at once goes into
       what is measured; where the table does not say so, or where a value after such a dose is not above the one before it,
       the order must be given. Other doses change nothing that is measured at their own time, and such values count as
@@ -151,7 +160,7 @@ def read_table(
     - `ignore`: columns that are not read.
 
     Returns: a `Table` with one `Record` per person; it starts at the time of the person's first row. Its `left_out` names
-    every column of which nothing was kept.
+    every column of which nothing was kept, and, `changing`, each that is kept as what changes though nobody asked for it.
     Errors: `ValueError` naming file, line and cure, for everything that is not as said above, values that are not
     finite, negative doses, rows given twice, and people without an observation.
     Law: shuffling people, or writing ADDL out as rows, gives the same records up to their order.

@@ -1,6 +1,6 @@
 """Which numbers of a table mean a model's compartments and channels, where nobody says."""
 
-from hybrid import HybridModel
+from hybrid import HybridModel, Log
 from physics import Backbone
 
 
@@ -17,9 +17,12 @@ def channels_of(backbone: Backbone) -> dict[int | str, str]:
 
 
 def channels_shown(model: HybridModel) -> dict[int | str, str]:
-    """A model's channels by the numbers of the states that they show; those of its backbone where it does not say which."""
+    """A model's channels by the numbers of the states that they show; those of its backbone where it does not say which. Of a
+    logarithm it is what is measured.
+    """
+    seen = model.observation.within if isinstance(model.observation, Log) else model.observation
     numbers = {name: k for k, name in compartments_of(model.backbone).items()}
-    states = [model.backbone.states[at] for at, *_ in getattr(model.observation, "measured", ())]
-    if len(states) != len(model.observation.channels) or not numbers.keys() >= set(states):
+    states = [model.backbone.states[at] for at, *_ in getattr(seen, "measured", ())]
+    if len(states) != len(seen.channels) or not numbers.keys() >= set(states):
         return channels_of(model.backbone)
-    return {numbers[state]: channel for state, channel in zip(states, model.observation.channels, strict=True)}
+    return {numbers[state]: channel for state, channel in zip(states, seen.channels, strict=True)}
