@@ -90,7 +90,7 @@ def _require_from_the_start(table: EventTable, column: str) -> None:
     begun, row = found
     spelled = table.columns[column]
     later = f"{short(row.cells[column], 40)} on {table.place(row.line)}"
-    known = f"{spelled} of person {short(begun.cells['ID'], 40)} is not known from the first row on: the first value is {later}"
+    known = f"{spelled} of person {begun.cells['ID']} is not known from the first row on: the first value is {later}"
     cure = "write there what held then (that value, if it did)"
     raise table.error(
         begun.line,
