@@ -157,13 +157,29 @@ def test_what_else_differs_is_said_and_no_p_is_given(name: str) -> None:
 
 def test_what_is_taken_for_granted_of_a_new_parameter_is_said() -> None:
     smaller, larger = (value(m, ofv) for m, ofv in zip(NESTED["a lag"], (100.0, 96.0), strict=True))
-    assert "takes Tlag for inside its range in the smaller model" in likelihood_ratio(smaller, larger).sentence()
+    said = "takes Tlag for inside its range (0.001 to 2) in the smaller model, and 0, what it is there, lies at an end: write ends"
+    assert said in likelihood_ratio(smaller, larger).sentence()
     assert "ends=('Tlag',)" in likelihood_ratio(smaller, larger).law
     ends = likelihood_ratio(smaller, larger, ends=("Tlag",))
     assert "for inside" not in ends.law
     held = [value(m, ofv) for m, ofv in zip(NESTED["a lag that was held"], (100.0, 96.0), strict=True)]
     assert likelihood_ratio(*held).law == "χ²(1)"
     noise = [value(m, ofv) for m, ofv in zip(NESTED["noise that was held"], (100.0, 96.0), strict=True)]
+    # an offset that may be negative: 0, which a model without it has, is no end
+    wide = model_of(
+        backbone(observed=(Parameter("E0", "mg/L", 0.02, -5.0, 5.0, "chosen"),)), {"E0": Shared()},
+        observation=Offset(Concentration("plasma", "V"), by="E0"),
+    )
+    assert likelihood_ratio(smaller, value(wide, 96.0)).law == "χ²(1)"
+    with pytest.raises(ValueError, match="ends names E0, and the smaller model, which has it at 0, lies inside its range, -5 to 5"):
+        likelihood_ratio(smaller, value(wide, 96.0), ends=("E0",))
+    narrow = [value(m, ofv) for m, ofv in zip(NESTED["an offset"], (100.0, 96.0), strict=True)]
+    assert "E0 for inside its range (0.001 to 1) in the smaller model, and 0" in likelihood_ratio(*narrow).law
+    assert likelihood_ratio(*narrow, ends=("E0",)).boundary == 1
+    part = backbone(fraction={"gut": Parameter("F", "1", 0.7, 0.0, 1.0, "chosen")})
+    assert "F for inside its range (0 to 1) in the smaller model, and 1" in likelihood_ratio(
+        smaller, value(model_of(part, {"F": Shared()}), 96.0)
+    ).law
     assert likelihood_ratio(*noise).law == "χ²(1)"  # it was held inside its range
 
 
