@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
 from exchange import load
-from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.gallery.estimates import estimate_tables, estimates_section, known_of
 from homeostat.pictures.estimates import Known, estimates_axes, estimates_in_words
@@ -22,6 +20,7 @@ from homeostat.progress import held
 from homeostat.study.by_likelihood import Optimum, noting, plan_of
 from homeostat.study.estimated import Estimated, estimated, together
 from learned import Ensemble, Zero
+from tests.homeostat.shell import run
 from tests.training.inference.linear import cohort_of, lines
 from training import Fitted, last, personalise
 from training.inference import parameter_table, polish
@@ -34,10 +33,6 @@ ALONE = ["--method", "focei", "--error", "additive", "--start", "empty", "--igno
 A = '{"A": [[-1.0, 0.0], [1.0, -0.1]], "states": ["gut", "concentration"], "state_units": ["mg", "mg/L"], "time_unit": "h"}'
 NO_PARAMETERS = ["--backbone", "LinearBackbone", "--backbone-config", A]
 NO_PARAMETERS += ["--compartments", "1=gut", "--order", "observation-first"]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")
