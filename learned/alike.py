@@ -14,15 +14,15 @@ class Held(Protocol):
     """A part whose configuration also says where its trainable tensors start, or says one thing in two ways.
 
     `held` is what of it no trainable tensor carries, in one form for equal parts: it speaks for the part's own buffers too, and
-    not for parts within. Of a part without it `config()` and the buffers are taken, and of one without either its public attributes
-    that are plain values.
+    not for parts within. Of a part without it `config()` and the buffers are taken, and of one without either its public
+    attributes that are plain values.
     """
 
     def held(self) -> dict[str, Any]: ...
 
 
 def difference(one: nn.Module, other: nn.Module) -> str | None:
-    """By what two modules with the same trainable tensors differ, as "backbone: lag.gut.typical is 0.8 and 1.6"; None for nothing.
+    """By what two modules with the same trainable tensors differ, "backbone: lag.gut.typical is 0.8 and 1.6"; None for nothing.
 
     What is trainable, and where it started, is not looked at.
     """
@@ -94,9 +94,10 @@ def _first(one: Any, other: Any, at: str) -> str | None:
             if (found := _first(a, b, f"{at}.{name}")) is not None:
                 return found
         return None
-    same = one is other or (one != one and other != other) or one == other
+    same: Any = one is other or one == other  # of an array each of its numbers
     alike = bool(same.all()) if hasattr(same, "all") else bool(same)
-    return None if alike else f"{at} is {shown(one)} and {shown(other)}"
+    both_nan = isinstance(one, float) and isinstance(other, float) and one != one and other != other
+    return None if alike or both_nan else f"{at} is {shown(one)} and {shown(other)}"
 
 
 def _listed(value: object) -> bool:

@@ -145,9 +145,9 @@ def concatenate(modules: list[ModuleT]) -> ModuleT:
         unlike = difference(modules[0], one)
         if unlike is not None:
             raise ValueError(
-                f"concatenate: {unlike}, in modules 1 and {k}; that is no trainable tensor, and members of one ensemble have it in "
-                "common, so that one of the two would be another model than it was: build all alike, as by copy.deepcopy of one, "
-                "and let their trainable tensors differ, or keep the models apart"
+                f"concatenate: {unlike}, in modules 1 and {k}; that is no trainable tensor, and members of one ensemble have it "
+                "in common, so that one of the two would be another model than it was: build all alike, as by copy.deepcopy of "
+                "one, and let their trainable tensors differ, or keep the models apart"
             )
     stacked = copy.deepcopy(modules[0])
     with torch.no_grad():

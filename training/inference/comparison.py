@@ -69,9 +69,9 @@ def likelihood_ratio(
     of the noise ("additive(y)", "proportional(y)") that the smaller model does not have lies at 0, the end of its range: with r
     regular numbers beside it (its correlations, say) the fall is ½χ²_r + ½χ²_{r+1}, so that of ω alone half of all falls are 0
     and p is half of what χ²₁ says. What was added is read from the names; a spread that the smaller model has and holds at a
-    number is inside its range. So is a parameter that the smaller model does not have at all where its range goes on to both sides
-    of what stands for that (a lag or an offset of 0, a fraction of 1). Where it does not, or nobody knows, it is taken for inside,
-    unless `ends` says otherwise, and the sentence says so.
+    number is inside its range. So is a parameter that the smaller model does not have at all where its range goes on to both
+    sides of what stands for that (a lag or an offset of 0, a fraction of 1). Where it does not, or nobody knows, it is taken for
+    inside, unless `ends` says otherwise, and the sentence says so.
 
     Arguments: two `objective_value`s, each of a model at its optimum (`polish`), of the same data by the same approximation;
     `ends`, what else of the added lies at an end of its range in the smaller model, which no name says: ("Tlag",), where that
@@ -119,8 +119,8 @@ def likelihood_ratio(
         if larger.taken.inside(name):
             low, high = larger.taken.boxes[name]
             raise ValueError(
-                f"likelihood_ratio: ends names {name}, and the smaller model, which has it at {larger.taken.absent[name]:g}, lies "
-                f"inside its range, {low:g} to {high:g}; leave it out of ends"
+                f"likelihood_ratio: ends names {name}, and the smaller model, which has it at {larger.taken.absent[name]:g}, "
+                f"lies inside its range, {low:g} to {high:g}; leave it out of ends"
             )
     # κ of every occasion has one spread
     of_spreads = {name: _spread(name) for name in larger.spreads if name not in smaller.spreads}
@@ -165,7 +165,9 @@ def _granted(names: Sequence[str], larger: ObjectiveValue) -> str:
     for name in names:
         low, high = boxes.get(name, (float("nan"), float("nan")))
         box = f" ({low:g} to {high:g})" if name in boxes else ""
-        its = f"and {absent[name]:g}, what it is there, lies at an end" if name in absent else "which is so unless it lies at an end"
+        its = "which is so unless it lies at an end"
+        if name in absent:
+            its = f"and {absent[name]:g}, what it is there, lies at an end"
         said.append(f"{name} for inside its range{box} in the smaller model, {its}")
     write = f"write ends=({', '.join(quote(name) for name in names)},)"
     known = all(name in absent for name in names)

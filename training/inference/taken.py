@@ -64,7 +64,7 @@ def taken(model: HybridModel, estimated: Sequence[str]) -> Taken:
     for k, term in enumerate(model.known):
         parts[f"known term {k + 1}"] = _learned(term)
     boxes = {name: (float(low), float(high)) for name, (low, high) in zip(theta, model.population.box.tolist(), strict=True)}
-    absent = {n: v for what, v in _ABSENT.items() for part, names in adds.items() if part.startswith(f"{what} of ") for n in names}
+    absent = {n: v for what, v in _ABSENT.items() for part in adds if part.startswith(f"{what} of ") for n in adds[part]}
     absent |= {n: 0.0 for one in offsets for n in adds[f"the offset of {one['channel']}"] if n in boxes}
     return Taken(parts, adds, numbers, theta, boxes, absent)
 
