@@ -64,8 +64,9 @@ def main() -> None:
     judged = judged_tail(cohort, SHARE)
 
     def fitted(seed: int, longer: int = 1) -> Fitted:
+        search = Search(steps=longer * asked.steps, rate=asked.rate)
         found = shoot(
-            *(model(seed), cohort, Objective(judged=judged), Search(steps=longer * asked.steps, rate=asked.rate), Looks(every=asked.every)),
+            *(model(seed), cohort, Objective(judged=judged), search, Looks(every=asked.every)),
             count=asked.windows,
             polish=longer * asked.polish,
         )
@@ -84,6 +85,8 @@ def main() -> None:
     peak, own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, errors(ours)
     print(f"{took:.0f} s, {busy:.0f} s of processor, peak {peak:.2f} GB")
     print(f"the tail, which spreads by {x[:, 0].std():.3f}: {said(own)}")
+    least = float(np.sqrt(np.mean((y - x[:, :1])[judged[0].numpy()] ** 2)))
+    print(f"the truth's own error against what was measured there: {least:.4f}; ours beside it {own[0] / least:.3f}", flush=True)
     rivals = []
     for seed in range(asked.seed + 1, asked.seed + asked.rivals + 1):
         rivals.append(errors(fitted(seed, 2)))

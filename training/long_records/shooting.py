@@ -50,10 +50,11 @@ class ShootingStep:
 
     `index` of `total` · `phase`: "shooting" in windows, then "polish" over whole records · `loss` (M,) each member's
     objective, without multipliers and penalty · `defect` (M,) the largest |end of a window − start of the next|, in the
-    states' scales, of the people whom the member counts; 0 in the polish, where nothing gapes · `rate`, the learning
-    rate, in a polish by L-BFGS the most that any number moves · `best`, the fit to keep if training ends here · `held_out` (M,) the latest mean −log predictive density per
-    measurement that judges, over whole records, NaN before the first look and where nothing judges, infinite where whole records
-    could not be simulated yet · `now`, a function that copies the fit as it is after this step, to be called before the next
+    states' scales, of the people whom the member counts; 0 in the polish, where nothing gapes · `rate`, the learning rate; in a
+    polish by L-BFGS, by how much any number moves at most · `best`, the fit to keep if training ends here · `held_out` (M,) the
+    latest mean −log predictive density per measurement that judges, over whole records, NaN before the first look and where
+    nothing judges, infinite where whole records could not be simulated yet · `now`, a function that copies the fit as it is
+    after this step, to be called before the next
     one · `ended` and `compared`, as in `Step`.
     """
 
