@@ -99,8 +99,7 @@ def watched(
     require_kind(console, (Console, type(None)), "watched: console", "rich.console.Console(), or None")
     last: FitStep | None = None
     kept: Fitted | None = None
-    held: AbstractContextManager[object] = closing(steps) if isinstance(steps, Generator) else nullcontext()
-    with held, _bar(title, console or Console()) as bar:
+    with held(steps), _bar(title, console or Console()) as bar:
         try:
             for step in steps:
                 if not isinstance(step, FitStep):
@@ -119,6 +118,11 @@ def watched(
     if last is None:
         raise ValueError(f"watched: no step is left: the steps of a fit are used up by the loop over them; write {write}")
     return last.best, None
+
+
+def held(steps: Iterable[object]) -> AbstractContextManager[object]:
+    """A context at whose end these steps are closed, where they are made one by one: an interrupted fit saves there and then."""
+    return closing(steps) if isinstance(steps, Generator) else nullcontext()
 
 
 def _to_keep(step: FitStep) -> Fitted:

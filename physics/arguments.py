@@ -45,6 +45,11 @@ def shortened(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[: most - 25]} … {text[-20:]}"
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """How many of what, in words: "one person", "7 people"."""
+    return f"one {one}" if count == 1 else f"{count} {many}"
+
+
 def require_kind(value: object, kind: type | tuple[type, ...], what: str, write: str) -> None:
     """Raise `ValueError` unless the value is of this kind; `write` is the line that gives one."""
     if not isinstance(value, kind):
@@ -286,3 +291,14 @@ def as_written(data: object, what: str) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError, RuntimeError) as error:
         said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"this is no {what} as its to_dict writes it: {said[:200]}; save it again") from error
+
+
+def as_numbers(value: object, what: str, truths: bool) -> Tensor:
+    """The value as a tensor of real numbers, or of True and False; `what` it is, in the words of the error."""
+    try:
+        given = torch.as_tensor(value)
+        if given.is_complex() or given.is_meta or (given.dtype == torch.bool and not truths):
+            raise TypeError
+        return given
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{what} must be numbers in a tensor, and is {quote(value)}") from error

@@ -18,7 +18,7 @@ from homeostat.study.backbones import start_notes
 from homeostat.wording import provenance_in_words
 from hybrid import HybridModel
 from physics import Administered
-from physics.arguments import shortened
+from physics.arguments import counted, shortened
 from physics.linearised import bends
 from stability import Certificate, Claim, Refusal
 
@@ -57,7 +57,7 @@ def inspect_bundle(path: Path, structures: Mapping[str, type[nn.Module]] = BUILT
     terms = " + ".join((known, *(type(part).__name__ for part in (*model.known, model.residual))))
     driven = "" if model.process is None else f", driven by {type(model.process).__name__}"
     lines = [
-        f"model      {terms}{driven}, {model.members} members of {weights} numbers",
+        f"model      {terms}{driven}, {counted(model.members, 'member', 'members')} of {counted(weights, 'number', 'numbers')}",
         *_known_part(model),
         f"states     {states}; time in {backbone.time_unit}",
         f"measured   {measured}",

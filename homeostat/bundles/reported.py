@@ -36,7 +36,7 @@ from homeostat.study.provenance import provenance
 from homeostat.study.settings import Settings
 from homeostat.study.suited import notes_of, require_room, unstated
 from homeostat.wording import behind
-from physics.arguments import shortened
+from physics.arguments import counted, shortened
 from training import (
     Cohort,
     at_ends,
@@ -217,7 +217,7 @@ def report_on(
             diagnosed=described,
             fitted_on=bool(seen),
         ),
-        title=f"{data.name}: forecasts of {_people(len(records))}",
+        title=f"{data.name}: forecasts of {counted(len(records), 'person', 'people')}",
         opening=opening_of(bundle.model, records, judged, asked, verdicts, source=data.name, unseen=False),
         notes=[
             f"Each person was learned from what was measured up to {asked.forecast_from:g}{behind(asked.time_unit)} since the "
@@ -269,7 +269,3 @@ def _missing(bundle: Bundle) -> list[Verdict]:
         detail = "How well it forecasts is judged by the people of this table alone."
         found.append(Verdict("The bundle brings no scores of its own", None, detail, ("missing", "calibration")))
     return found
-
-
-def _people(count: int) -> str:
-    return "one person" if count == 1 else f"{count} people"

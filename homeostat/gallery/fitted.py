@@ -11,21 +11,23 @@ from homeostat.pictures.in_words import observed_in_words
 from homeostat.pictures.theta import shown_in_words
 from homeostat.study.asked import Asked
 from hybrid import Prediction
+from physics.arguments import counted
 
 
 def theta_picture(folder: Path, theta: Theta) -> Picture:
     """Everyone's θ in its box."""
     title = "Everyone's θ in its box"
-    subtitle, whole = f"{len(theta.ids)} people, from all of their own data", "the axis is the whole box, in logarithms"
+    count = counted(len(theta.ids), "person", "people")
+    subtitle, whole = f"{count}, from all of their own data", "the axis is the whole box, in logarithms"
     caption = (
         f"Each stroke is one person, the mean over the members; {whole}, and hatched is its outermost twentieth at either end: "
         "there the box speaks, and not the data."
     )
     if theta.given is not None:
-        subtitle = f"{len(theta.ids)} people, not estimated: {computed(theta)}"
+        subtitle = f"{count}, not estimated: {computed(theta)}"
         caption = f"Each stroke is one person; {whole}. No measurement had a say: {computed(theta)}."
     axes = theta_axes(theta, title=title, subtitle=subtitle)
-    alt = f"A strip for each parameter, on a logarithmic axis, with a stroke for each of {len(theta.ids)} people. "
+    alt = f"A strip for each parameter, on a logarithmic axis, with a stroke for each person, {len(theta.ids)} in all. "
     return written(axes, folder, "theta", title=title, caption=caption, alt=f"{alt}{shown_in_words(theta)}.")
 
 

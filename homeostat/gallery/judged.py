@@ -17,6 +17,7 @@ from homeostat.pictures.uncertainty import sample_in_words
 from homeostat.study.asked import Asked
 from homeostat.wording import density_in, with_unit
 from hybrid import HybridModel, Prediction, field_spread, rollout
+from physics.arguments import counted
 from training import Cohort, Personal
 from training.trust import (
     ChannelReport,
@@ -254,7 +255,7 @@ def passes_in_words(report: UncertaintyReport, gates: str = "gates") -> tuple[st
     A report that passes says how many gates are outside their own band all the same, which is narrower than the one over all.
     """
     able = report.gates - report.undecided
-    people = "one person" if report.people == 1 else f"{report.people} people"
+    people = counted(report.people, "person", "people")
     if not able:
         return f"cannot be judged: with {people} none of {report.gates} {gates} can decide", None
     these = f"{gates} that {people} can decide" if report.undecided else gates

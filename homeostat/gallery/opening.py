@@ -9,7 +9,7 @@ from homeostat.study.asked import Asked
 from homeostat.study.backbones import name_of
 from homeostat.wording import behind, with_unit
 from hybrid import HybridModel
-from physics.arguments import shortened
+from physics.arguments import counted, shortened
 from training import Record
 from training.trust import ChannelReport
 from training.trust.verdicts import Verdict, verdicts_about
@@ -46,8 +46,7 @@ def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> st
     shown = dict(zip(model.observation.channels, model.observation.units, strict=True))
     channels = ", ".join(with_unit(shortened(name, 60), unit) for name, unit in shown.items())
     learned = "{} without a learned part" if model.residual.vanishes else "A hybrid of {} and a learned residual"
-    members = "one member" if model.members == 1 else f"{model.members} members"
-    people = "one person" if len(records) == 1 else f"{len(records)} people"
+    members, people = counted(model.members, "member", "members"), counted(len(records), "person", "people")
     measured = "1 measurement" if count == 1 else f"{count} measurements"
     name = shortened(name_of(model.backbone), 60)
     kind = f"{learned.format(name)} ({members})"

@@ -22,7 +22,7 @@ from homeostat.pictures.style import (
     title_width,
 )
 from hybrid import Prediction
-from physics.arguments import require_kind, require_same_people
+from physics.arguments import counted, require_kind, require_same_people
 from training import Record
 from training.people.clock import at_or_before
 from training.people.conversion import as_shown
@@ -226,7 +226,8 @@ def require_people(prediction: Prediction, records: Sequence[Record]) -> int:
     people = prediction.mean.shape[2]
     if people != len(records):
         raise ValueError(
-            f"The prediction is for {people} people and {len(records)} records came with it; give the records of the same "
+            f"The prediction is for {counted(people, 'person', 'people')} and "
+            f"{counted(len(records), 'record', 'records')} came with it; give the records of the same "
             "people in the same order, or choose the people: prediction.people([0, 1])."
         )
     write = "give the records in the prediction's order"

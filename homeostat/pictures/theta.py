@@ -213,6 +213,6 @@ def shown_in_words(theta: Theta, parameters: Sequence[int] | None = None) -> str
         words += f", box {low:.4g} to {high:.4g}{unit}"
         leaning = theta.leaning(j)
         if leaning:
-            words += f", {len(leaning)} of {len(theta.ids)} people lean on an end"
+            words += f", {len(leaning)} of {len(theta.ids)} people {'leans' if len(leaning) == 1 else 'lean'} on an end"
         found.append(words)
     return "; ".join(found)

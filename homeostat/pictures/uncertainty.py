@@ -14,7 +14,7 @@ from homeostat.pictures.arguments import require_rows, require_words
 from homeostat.pictures.colours import FAINT, GREY, IGNORANCE, INK, LINE, NOISE, PERSON, PROMISE, SECOND
 from homeostat.pictures.sheet import Given, panel_axes, sheet_axes
 from homeostat.pictures.style import axis_labels, label, panel_title, percent, tidy
-from physics.arguments import require_kind, require_text
+from physics.arguments import counted, require_kind, require_text
 from physics.glance import glance
 from training.trust.report_parts import ChannelReport, CoverageRow, SplitRow
 
@@ -55,7 +55,8 @@ def horizons_axes(
 def sample_in_words(channel: ChannelReport, gates: int, band_level: float, since: str | None) -> str:
     """How much there is of a channel, and what is grey: one simultaneous band over all `gates` of the report."""
     return (
-        f"{label(channel.channel, None)}: {channel.count} measurements of {channel.records} people. Grey: where "
+        f"{label(channel.channel, None)}: {counted(channel.count, 'measurement', 'measurements')} of "
+        f"{counted(channel.records, 'person', 'people')}. Grey: where "
         f"{100 * band_level:.0f} of 100 perfect forecasters of this sample stay, in all {gates} places together."
         + ("" if since is None else f" Times count from each person's {since}.")
     )

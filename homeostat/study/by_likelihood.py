@@ -9,13 +9,14 @@ from rich.console import Console
 from torch import Tensor
 
 from exchange import solver_named
-from homeostat.progress import Interruption, watched
+from homeostat.progress import Interruption, held, watched
 from homeostat.study.alone import Alone
 from homeostat.study.recipe import Recipe
 from homeostat.study.settings import Settings
 from homeostat.study.training import Trained, require_folds
 from hybrid import SimulationError, Solver
 from learned import Ensemble, concatenate, select
+from physics.arguments import counted
 from physics.glance import glance
 from training import (
     Checkpoint,
@@ -89,9 +90,8 @@ class Optimum:
             found.append(f"−2 log L ({self.approximation}) would still fall, {by}.{more} {cure}")
         if self.unfinished:
             some = ", ".join(self.unfinished[:5]) + (" …" if len(self.unfinished) > 5 else "")
-            found.append(
-                f"The search for the own coordinates of {len(self.unfinished)} people has not converged: {some}."
-            )
+            whose = counted(len(self.unfinished), "person", "people")
+            found.append(f"The search for the own coordinates of {whose} has not converged: {some}.")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def train_alone(
         Looks(checkpoint=checkpoint),
         curvature="fisher" if alone.approximation == "focei" else "observed",
     )
-    steps = _noting(steps, ends)
+    steps = noting(steps, ends)
     best, interrupted = watched(steps, recipe.name, console)
     # a step says of every member how its search ended; of the folds' the reader of scores must know
     ended = ends[0].ended if ends else ()
@@ -195,13 +195,14 @@ def _polished(
     """The fit at the optimum of its approximation, how far −2 log L is from there, and where that was cut short."""
     last: list[NewtonStep] = []
     steps = polish(fitted.model, cohort, approximation=alone.approximation, start=fitted.personal, solver=solver)
-    steps = _noting(steps, last)
+    steps = noting(steps, last)
     best, interrupted = watched(steps, "its optimum", console)
     return best, float(last[0].away[0]), interrupted
 
 
-def _noting(steps: Iterator[StepT], latest: list[StepT]) -> Iterator[StepT]:
-    """The same steps, the latest of which is in `latest`."""
-    for step in steps:
-        latest[:] = [step]
-        yield step
+def noting(steps: Iterator[StepT], latest: list[StepT]) -> Iterator[StepT]:
+    """The same steps, the latest of which is in `latest`; who closes these closes those, which saves a checkpoint."""
+    with held(steps):
+        for step in steps:
+            latest[:] = [step]
+            yield step

@@ -8,6 +8,7 @@ import torch
 
 from homeostat.study.estimated import Estimated
 from hybrid import HybridModel, SimulationError, Solver
+from physics.arguments import counted
 from physics.glance import glance
 from training import Cohort, Personal
 from training.diagnostics import (
@@ -109,7 +110,8 @@ def diagnosed(
     if K >= 50:
         drawn = had(lambda: simulated_cohorts(model, cohort, K, generator, solver=solver))
     else:
-        missing.append(f"{N} people with up to {T} times are too many to draw the cohorts that a predictive check needs.")
+        size = f"{counted(N, 'person', 'people')} with up to {counted(T, 'time', 'times')}"
+        missing.append(f"{size} are too many to draw the cohorts that a predictive check needs.")
     if drawn is not None and bool(drawn.measured.any()):
         for c, channel in enumerate(drawn.about.channels):
             if bool(drawn.measured[..., c].any()):

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from hybrid import HybridModel, SimulationError, Solver
+from physics.arguments import counted
 from physics.glance import glance
 from training import Cohort, Fitted
 from training.inference import Approximation, ParameterRow, ParameterTable, parameter_table
@@ -147,8 +148,10 @@ def estimated(
         models = model.members * cohort.conditions.size * (2 * numbers + 1)
         if models > most:
             return None, (
-                f"No standard errors were computed: for {model.members} members, {cohort.conditions.size} people and {numbers} "
-                f"estimated numbers that takes {models:,} models of a person, more than the {most:,} that are computed unasked; "
+                f"No standard errors were computed: for {counted(model.members, 'member', 'members')}, "
+                f"{counted(cohort.conditions.size, 'person', 'people')} and "
+                f"{counted(numbers, 'estimated number', 'estimated numbers')} that takes {models:,} models of a person, "
+                f"more than the {most:,} that are computed unasked; "
                 "write parameter_table(Fitted(model, personal.mode), cohort), from training.inference."
             )
         fitted = Fitted(model, mode)

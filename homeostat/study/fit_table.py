@@ -43,6 +43,7 @@ from homeostat.study.suited import notes_of, require_one_unit, require_room, uns
 from homeostat.study.training import require_folds, train, why_not_converged
 from homeostat.terminal import rich_table
 from physics import Backbone
+from physics.arguments import counted
 from stability import Certificate, Refusal, check
 from training import (
     Checkpoint,
@@ -240,7 +241,7 @@ def fit_table(
     page = write_page(
         run.place,
         shown_on_page,
-        title=f"{table.name}: a {'hybrid ' if hidden else ''}twin of {len(records)} people",
+        title=f"{table.name}: a {'hybrid ' if hidden else ''}twin of {counted(len(records), 'person', 'people')}",
         opening=opening_of(trained.model, records, judged, asked, verdicts, source=table.name, unseen=True),
         notes=[
             f"Forecasts below concern people whom the forecasting members had not been trained on. {gallery.WHAT_EVERYONE_SAID}",

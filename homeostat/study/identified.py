@@ -11,7 +11,7 @@ from hybrid import HybridModel, Schedule
 from hybrid.schedules.schedule_text import format_schedule, parse_schedule, schedule_units
 from learned import AdditiveProportional, Constant, NoiseHead
 from physics import Administered, Backbone, Fixed, LogNormal, MixedPopulation, Normal, Parameter, Shared
-from physics.arguments import quote
+from physics.arguments import counted, quote
 from physics.effects import Effect
 from physics.glance import glance
 from training.identify import Arm, Comparison, Information, Optima, compare_designs, other_optima
@@ -90,7 +90,8 @@ class Identified:
         for whose, found in (("one person, noise known", self.person), ("the population", self.population)):
             if found is None:
                 continue
-            people = "" if found is self.person else f" of {next(iter(self.designs.values())).people} people"
+            size = counted(next(iter(self.designs.values())).people, "person", "people")
+            people = "" if found is self.person else f" of {size}"
             for name, one in found.designs.items():
                 efficiency = found.efficiency[name]
                 beside = (

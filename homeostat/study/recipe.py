@@ -155,7 +155,7 @@ def _powers(backbone: Backbone, records: Sequence[Record]) -> dict[str, dict[str
 def _population(
     backbone: Backbone, powers: Mapping[str, Mapping[str, Sequence[Any]]], alone: Alone | None = None
 ) -> Population:
-    if not backbone.physical:
+    if not backbone.physical and alone is None:
         return SharedPopulation()
     spread = {p.name: backbone.defaults.spread.get(p.name, _SPREAD) for p in backbone.physical}
     if alone is None and all(p.positive for p in backbone.physical):

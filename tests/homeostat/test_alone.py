@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
 from exchange import load
-from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.gallery.estimates import estimate_tables, estimates_section, known_of
 from homeostat.pictures.estimates import Known, estimates_axes, estimates_in_words
-from homeostat.study.by_likelihood import Optimum, plan_of
+from homeostat.progress import held
+from homeostat.study.by_likelihood import Optimum, noting, plan_of
 from homeostat.study.estimated import Estimated, estimated, together
 from learned import Ensemble, Zero
+from tests.homeostat.shell import run
 from tests.training.inference.linear import cohort_of, lines
 from training import Fitted, last, personalise
 from training.inference import parameter_table, polish
@@ -30,8 +30,9 @@ CLEARANCE = ["--backbone-config", '{"parameters": "clearance"}']
 ALONE = ["--method", "focei", "--error", "additive", "--start", "empty", "--ignore", "WT", *CLEARANCE, *UNITS]
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+A = '{"A": [[-1.0, 0.0], [1.0, -0.1]], "states": ["gut", "concentration"], "state_units": ["mg", "mg/L"], "time_unit": "h"}'
+NO_PARAMETERS = ["--backbone", "LinearBackbone", "--backbone-config", A]
+NO_PARAMETERS += ["--compartments", "1=gut", "--order", "observation-first"]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,14 @@ def test_a_report_shows_the_table_that_the_bundle_carries(
         (["--method", "focei", "--correlated", "CL"], "--correlated names two parameters or more"),
         (["--method", "focei", "--correlated", "CL,V"], "--correlated names 'CL', and the parameters are ka, ke, V"),
         (["--method", "focei", "--shared", "ka,ke,V"], "--shared names every parameter"),
-        (["--method", "focei", "--backbone", "LinearBackbone"], "LinearBackbone"),
+        (
+            ["--method", "focei", *NO_PARAMETERS],
+            "--method focei: LinearBackbone has no parameters, and a population alone has nothing else to estimate; leave",
+        ),
+        (["--method", "laplace", *NO_PARAMETERS], "--method laplace: LinearBackbone has no parameters"),
+        (["--method", "quadrature", *NO_PARAMETERS], "--method quadrature: LinearBackbone has no parameters"),
+        (["--method", "focei", "--shared", "ka", *NO_PARAMETERS], "--method focei: LinearBackbone has no parameters"),
+        (["--method", "focei", "--correlated", "CL,V", *NO_PARAMETERS], "--method focei: LinearBackbone has no parameters"),
     ],
 )
 def test_wrong_combinations_are_one_sentence(options: list[str], words: str, tmp_path: Path) -> None:
@@ -150,8 +158,34 @@ def test_a_search_that_has_not_arrived_says_so() -> None:
     away = Optimum((), "laplace", 3.0, ("7",), ("out of steps",))
     assert not away.converged
     assert "by 3 as far as its curvature tells. out of steps" in away.sentences()[0]
-    assert away.sentences()[1] == "The search for the own coordinates of 1 people has not converged: 7."
+    assert away.sentences()[1] == "The search for the own coordinates of one person has not converged: 7."
+    several = replace(away, unfinished=tuple("1234567"))
+    assert several.sentences()[1].endswith("coordinates of 7 people has not converged: 1, 2, 3, 4, 5 ….")
     assert "by how much is not known" in Optimum((), "focei", float("nan"), ()).sentences()[0]
+
+
+def test_a_fit_that_is_left_is_closed_there_and_then() -> None:
+    """Not when the garbage collector comes: a fit with a checkpoint saves as it is closed."""
+    said: list[str] = []
+
+    def steps() -> Generator[int, None, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            said.append("closed")
+
+    inner, latest = steps(), list[int]()
+    noted = noting(inner, latest)
+    assert isinstance(noted, Generator)
+    with held(noted):
+        for step in noted:
+            assert latest == [step]
+            break
+    assert said == ["closed"]
+    assert inner.gi_frame is None  # type: ignore[attr-defined]  # it had its end, though it is still held here
+    assert list(noting(iter([3, 4]), latest)) == [3, 4]  # what is no generator has nothing to be closed
+    assert latest == [4]
 
 
 def test_no_interval_is_invented() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from exchange import Bundle, load, save
 from homeostat.bundles.reach import Reach
@@ -22,6 +22,7 @@ from homeostat.cli import app, main
 from homeostat.commands import COMMANDS
 from homeostat.data import theophylline
 from stability import Certificate, Refusal
+from tests.homeostat.shell import run
 
 # none of these is lost
 PROMISED = {"demo", "fit", "certify", "check", "report", "simulate", "follow", "inspect", "sign", "export", "import", "grammar"}
@@ -30,10 +31,6 @@ NAMES = [command.name for command in COMMANDS]
 UNITS = ["--units", "TIME=h,AMT=mg,DV=mg/L"]
 SMALL = ["--members", "2", "--folds", "2", "--steps", "3", "--hidden", "4"]
 TABLE = str(theophylline())
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def json_of(done: Result) -> Any:

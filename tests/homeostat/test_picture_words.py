@@ -125,7 +125,7 @@ def test_everyones_theta_is_in_its_strip_and_in_the_words() -> None:
     assert [len(c.get_segments()) for c in artists(strips[0], "leaning")] == [1]
     words = shown_in_words(THETA)
     assert words == (
-        "ka: typical 1.5 /h, people from 0.8 to 19 /h, box 0.05 to 20 /h, 1 of 3 people lean on an end; "
+        "ka: typical 1.5 /h, people from 0.8 to 19 /h, box 0.05 to 20 /h, 1 of 3 people leans on an end; "
         "V: typical 31 L, people from 26 to 41 L, box 0.5 to 2000 L"
     )
 

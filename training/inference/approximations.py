@@ -65,7 +65,7 @@ def people_counted_in(
     good = weights.shape == (M, N) and bool((torch.isfinite(weights) & (weights >= 0.0)).all())
     if not good or not bool((weights.sum(1) > 0.0).all()):
         raise ValueError(
-            f"{name}: weights say how often each of {M} members counts each of {N} people, finite, not negative, and not all 0 "
-            f"for a member; got {quote(weights)}; write torch.ones({M}, {N})"
+            f"{name}: weights say how often each member counts each person, (M, N) = ({M}, {N}), finite, not negative, "
+            f"and not all 0 for a member; got {quote(weights)}; write torch.ones({M}, {N})"
         )
     return weights.to(cohort.y)

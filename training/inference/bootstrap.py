@@ -188,7 +188,7 @@ def people_drawn(
     labels = [*strata] if strata is not None and listed else [""] * (people if strata is None else -1)
     if len(labels) != people or not all(isinstance(label, str) for label in labels):
         raise ValueError(
-            f"bootstrap: strata is a label for each of {people} people, and is {quote(strata)}; write a list of words"
+            f"bootstrap: strata is a label for each person, {people} in all, and is {quote(strata)}; write a list of words"
         )
     counts = torch.zeros(count, people, dtype=torch.float64)
     for label in dict.fromkeys(labels):

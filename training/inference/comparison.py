@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physics.arguments import quote, require_kind, require_names, require_number
+from physics.arguments import counted, quote, require_kind, require_names, require_number
 from physics.glance import Summary, glance
 from training.inference.objective_value import ObjectiveValue
 from training.inference.taken import difference
@@ -162,6 +162,10 @@ def _spread(effect: str) -> str:
     return f"iov({parameter})" if occasion else f"omega({parameter})"
 
 
+def _size(one: ObjectiveValue) -> str:
+    return f"{counted(one.people, 'person', 'people')} with {counted(one.measurements, 'measurement', 'measurements')}"
+
+
 def require_comparable(one: ObjectiveValue, other: ObjectiveValue, name: str) -> None:
     """Raise `ValueError`, beginning with `name`, unless a difference of the two objectives means something."""
     if (one.approximation, one.nodes) != (other.approximation, other.nodes):
@@ -172,8 +176,8 @@ def require_comparable(one: ObjectiveValue, other: ObjectiveValue, name: str) ->
         )
     if one.data != other.data:
         raise ValueError(
-            f"{name}: the objectives are of different data ({one.people} people with {one.measurements} measurements, and "
-            f"{other.people} with {other.measurements}, or other values, units or weights); take one cohort for both"
+            f"{name}: the objectives are of different data ({_size(one)}, and {_size(other)}, "
+            "or other values, units or weights); take one cohort for both"
         )
     if one.held or other.held:
         raise ValueError(

@@ -1,5 +1,6 @@
 """The report's numbers of one channel as verdicts that a reader without statistics can act on."""
 
+from physics.arguments import counted
 from training.trust.horizons import FEW
 from training.trust.report_parts import ChannelReport, Gate, SplitRow
 from training.trust.verdicts import Verdict
@@ -28,10 +29,6 @@ def _range(gate: Gate, *, alone: bool = False) -> str:
     return f"{100.0 * max(low, 0.0):.{digits}f}–{100.0 * min(high, 1.0):.{digits}f} %"
 
 
-def _people(count: int) -> str:
-    return "one person" if count == 1 else f"{count} people"
-
-
 def coverage_verdict(channel: str, level: str, gate: Gate, people: int, *, recalibrated: bool = False) -> Verdict:
     """The 80 % interval covers 74 %, outside its null band of 77–83 % (all gates together): recalibrate.
 
@@ -41,7 +38,7 @@ def coverage_verdict(channel: str, level: str, gate: Gate, people: int, *, recal
     covers = f"{channel}: the {_percent(float(level))} interval covers {100.0 * gate.observed:.{_decimals(gate)}f} %"
     about, inside = ("coverage", channel, level), f"inside its null band of {_range(gate)}{_TOGETHER}"
     if not gate.decides:
-        claim = f"{covers}: cannot say ({_people(people)}), a perfect forecaster may show any share"
+        claim = f"{covers}: cannot say ({counted(people, 'person', 'people')}), a perfect forecaster may show any share"
         return Verdict(claim, None, about=about)
     width = "narrow" if (gate.place or gate.place_alone) == "below" else "wide"
     if gate.place:

@@ -8,6 +8,7 @@ from homeostat.pictures.diagnostics.curves import limits_of
 from homeostat.pictures.diagnostics.eta import shown_pairs
 from homeostat.pictures.diagnostics.marks import beside
 from homeostat.pictures.style import percent
+from physics.arguments import counted
 from training.diagnostics import EtaCovariates, FittedCurves, PredictionErrors, PredictiveCheck, Residuals
 
 
@@ -68,7 +69,7 @@ def curves_in_words(fits: FittedCurves, people: Sequence[int], channel: int = 0)
     limited = int(np.isfinite(limits_of(fits, channel)[0][list(people)]).sum())
     verb = "is" if limited == 1 else "are"
     more = f" {limited} more {verb} only known to lie beyond a limit: a triangle there." if limited else ""
-    said = f"with {count} measurements{reach}, the individual curve and that of the typical person."
+    said = f"with {counted(count, 'measurement', 'measurements')}{reach}, the individual curve and that of the typical person."
     return f"{panels} of {name}{_in(unit)} {said}{more}"
 
 
@@ -81,7 +82,8 @@ def eta_in_words(found: EtaCovariates) -> str:
         f"with probability {found.chance[j, k]:.3g}"
         for j, k in pairs[:4]
     ]
-    return f"{len(pairs)} panels of people's own coordinates against their covariates. {'; '.join(said)}."
+    panels = counted(len(pairs), "panel", "panels").capitalize()
+    return f"{panels} of people's own coordinates against their covariates. {'; '.join(said)}."
 
 
 def _in(unit: str | None) -> str:

@@ -492,7 +492,7 @@ def test_the_table_says_all_of_it() -> None:
         ({"approximation": "foce"}, "approximation"),
         ({"nodes": 0}, "nodes"),
         ({"weights": torch.zeros(1, 12, dtype=F64)}, "not all 0"),
-        ({"weights": torch.ones(1, 11, dtype=F64)}, "12 people"),
+        ({"weights": torch.ones(1, 11, dtype=F64)}, r"\(M, N\) = \(1, 12\)"),
         ({"weights": -torch.ones(1, 12, dtype=F64)}, "not negative"),
         ({"covariance": "robust"}, "covariance"),
     ],
