@@ -312,8 +312,8 @@ def shoot(
         if curved:
             last = [{"params": moved}]
         whole_parts, slower = [Part(weights, [own]), Part(noise)], falling((None,) if curved else (polish, polish))
-        by = MembersLBFGS if curved else None
-        stages.append(Stage("polish", total, whole, whole_parts, last, slow, slower, after=still, moved_by=by))
+        quasi_newton = MembersLBFGS if curved else None
+        stages.append(Stage("polish", total, whole, whole_parts, last, slow, slower, after=still, moved_by=quasi_newton))
     settings = {
         "steps": steps,
         "windows": [count, by, rounds, polish, stiffness, growth],
