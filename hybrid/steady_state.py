@@ -24,8 +24,8 @@ _REACHED = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest amount: 
 @dataclass(frozen=True)
 class Settled:
     """Steady states of R people: `state` (R,) by number, `amount` (R,), `added` (R,), `rated` (R,), whether of infusions the rate
-    was said, `always` (R,), whether they never stopped, `length` and
-    `rate` (R, 2) of `Course`, and the `inputs` (R, m), which are held.
+    was said, `always` (R,), whether they never stopped, `length` and `rate` (R, 2) of `Course`, and
+    the `inputs` (R, m), which are held.
     """
 
     state: Tensor

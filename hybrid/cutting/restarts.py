@@ -21,7 +21,8 @@ class Restarts:
 
     `reset_who`, `reset_at` (R,) · `turn_who`, `turn_at` (C,) · `who`, `at` (E,), `state` (E,) by number, `amount` (E,), `added`
     (E,) bool, `rated` (E,) bool, whether their rate was said, `always` (E,) bool, whether they never stopped, `first`
-    (E,) bool, whether nothing was given before, and one interval of each in two stretches: `length` and `rate` (E, 2), of an amount of 1 (`Course`).
+    (E,) bool, whether nothing was given before, and one interval of each in two stretches: `length` and `rate` (E, 2), of an
+    amount of 1 (`Course`).
     """
 
     reset_who: Tensor

@@ -59,7 +59,8 @@ class Steady:
         if self.kept == "always" and as_float(self.duration) != as_float(self.every):
             raise ValueError(
                 f"{what}: an infusion that never stops runs for all of the interval, and this one runs "
-                f"{as_float(self.duration):g} of {as_float(self.every):g}; write duration={as_float(self.every):g}, or kept='rate'"
+                f"{as_float(self.duration):g} of {as_float(self.every):g}; write duration={as_float(self.every):g}, or "
+                "kept='rate'"
             )
         if as_float(self.duration) > 1000.0 * as_float(self.every):
             raise ValueError(
