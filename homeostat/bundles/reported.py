@@ -174,7 +174,7 @@ def report_on(
         described = replace(described, estimates=table_of, missing=(*described.missing, *lacking))
     verdicts += population_verdicts(described)
     verdicts += verdicts_of(judged)
-    evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
+    evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out), *table.notes]
     notes += [*notes_of(records, bundle.model), *start_notes(bundle.model.backbone), *gallery.baseline_notes(cohort)]
     rings = rings_of(bundle.model, cohort, personal)
     verdicts += _missing(bundle)
