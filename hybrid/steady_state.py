@@ -24,13 +24,15 @@ _REACHED = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest amount: 
 @dataclass(frozen=True)
 class Settled:
     """Steady states of R people: `state` (R,) by number, `amount` (R,), `added` (R,), `rated` (R,), whether of infusions the rate
-    was said, `length` and `rate` (R, 2) of `Course`, and the `inputs` (R, m), which are held.
+    was said, `always` (R,), whether they never stopped, `length` and `rate` (R, 2) of `Course`, and
+    the `inputs` (R, m), which are held.
     """
 
     state: Tensor
     amount: Tensor
     added: Tensor
     rated: Tensor
+    always: Tensor
     length: Tensor
     rate: Tensor
     inputs: Tensor
@@ -41,7 +43,9 @@ class Settled:
     ) -> tuple["Settled", Tensor]:  # and (R,) bool
         """The same where this share of each dose arrives, and in whom there is still a pause between infusions whose rate was
         said: those last as much of their time as there is of the dose, and one that runs into the next is not this steady state.
+        What never stopped has its rate, and no share changes that.
         """
+        share = torch.where(self.always, torch.ones_like(share), share)
         every = self.length.sum(1)
         lasts = torch.where(self.rated, share * self.length[:, 0], self.length[:, 0])
         pauses = ~self.rated | (lasts.detach() < every)
