@@ -49,7 +49,8 @@ def at(model: HybridModel, theta: Tensor, every: Tensor | float, share: Tensor |
     length = torch.stack([over, every - over]) if runs else torch.stack([every, torch.zeros_like(every)])
     rate = torch.stack([1.0 / over, torch.zeros_like(over)]) if runs else torch.zeros(2, dtype=F64)
     none = torch.zeros(1, dtype=torch.bool)
-    one = Settled(torch.zeros(1, dtype=torch.long), amount[None], none, none, length[None], rate[None], torch.zeros(1, 0, dtype=F64))
+    first, inputs = torch.zeros(1, dtype=torch.long), torch.zeros(1, 0, dtype=F64)
+    one = Settled(first, amount[None], none, none, length[None], rate[None], inputs)
     return settled(model, theta[None, None], torch.zeros(1, 1, 0, dtype=F64), one).state[0, 0]
 
 
@@ -91,8 +92,9 @@ def test_nothing_cancels_however_short_the_interval(every: float) -> None:
         ka, ke, much = mpmath.mpf(1.5), mpmath.mpf(0.08), 80
         fast, slow = (1 / (mpmath.exp(k * mpmath.mpf(every)) - 1) for k in (ka, ke))  # e^{−kτ}/(1 − e^{−kτ})
         right = [much * fast, much * ka / (ka - ke) * (slow - fast)]
-    # 14 digits of the largest; with I − e^{Aτ} by subtraction a thousandth of 1e-4 h would leave 11
-    torch.testing.assert_close(found, torch.tensor([float(v) for v in right], dtype=F64), rtol=1e-11, atol=1e-13 * float(right[1]))
+    # what solves to 1e-11; by subtraction from 1 rounding would be multiplied by 1/(kτ), 1e5 at the shortest
+    wanted = torch.tensor([float(v) for v in right], dtype=F64)
+    torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-13 * float(wanted[1]))
 
 
 @pytest.mark.parametrize("added", [False, True])

@@ -10,7 +10,7 @@ from torch import Tensor
 from hybrid import Concentration, Dose, HybridModel, Schedule
 from hybrid.schedules.steady import Steady
 from learned import Combined1
-from physics import Administered, LogNormal, LogitNormal, MixedPopulation, Occasions, OneCompartmentOral, Parameter
+from physics import Administered, LogitNormal, LogNormal, MixedPopulation, Occasions, OneCompartmentOral, Parameter
 from training import Cohort, Record, laplace_marginal
 
 TIMES = np.array([1.3, 5.0, 8.0, 9.5, 10.0, 14.0])

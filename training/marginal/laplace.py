@@ -25,8 +25,8 @@ Penalty = Callable[[HybridModel, Rollout, Tensor], Tensor]
 
 _WIDE = 2e-4  # h of the second differences of φ: truncation h²φ⁗/12 ≈ 1e-8 and rounding 1e-16 φ/h² ≈ 1e-7 meet here
 _NO_SECOND = (  # numbers that are held say how the modes move
-    "second derivatives (create_graph=True) do not go through a likelihood by Laplace's method; write differences of its gradient "
-    "from the same modes (start=Marginal.mode), or standard_errors, which takes them"
+    "second derivatives (create_graph=True) do not go through a likelihood by Laplace's method; write differences of its "
+    "gradient from the same modes (start=Marginal.mode), or standard_errors, which takes them"
 )
 _MODE = 1e-6  # how well the modes are found, in standard deviations of the person's posterior
 
