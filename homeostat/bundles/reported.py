@@ -144,8 +144,7 @@ def report_on(
             Verdict(
                 f"{who} beyond what the model was trained on",
                 None,
-                f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
-                f"what the members disagree about. {CRITERION}",
+                f"{some}{' …' if len(beyond) > 3 else '.'} {next(iter(beyond.values())).why()}. {CRITERION}",
                 ("beyond training",),
             )
         )

@@ -86,7 +86,7 @@ def shoot(
     personal: Tensor | None = None,  # (M, N, d)
     starts: Tensor | Literal["data"] | StartEncoder | None = None,  # (M, N, W-1, n)
     scale: Tensor | None = None,  # (n,)
-    rounds: int = 10,
+    rounds: int | None = None,
     polish: int = 50,
     stiffness: float = 10.0,
     growth: float = 4.0,
@@ -100,8 +100,9 @@ def shoot(
 
         −log p(y | η, s) − log p(η) + … + Σ_w λ_w·d_w + ρ/2 Σ_w |d_w|².
 
-    In the first third of `steps` ρ is small and λ = 0: every window finds its own. The rest are `rounds` equal parts; at
-    the beginning of each, λ ← λ + ρ d, and ρ grows by `growth` for the people whose |d| has not fallen fourfold since the last.
+    In the first third of `steps` ρ is small and λ = 0: every window finds its own. The rest are `rounds` equal parts (10, or
+    `steps` if fewer); at the beginning of each, λ ← λ + ρ d, and ρ grows by `growth` for the people whose |d| has not fallen
+    fourfold since the last.
     A penalty alone leaves defects of the size λ/ρ, and a ρ that makes them small makes the problem ill-conditioned for
     gradient steps; with multipliers a moderate ρ suffices. λ is also the pull of later data on the parameters, which a
     free start would swallow (Turan & Jäschke describe either).
@@ -163,6 +164,7 @@ def shoot(
     M, N, n = model.members, cohort.conditions.size, len(model.backbone.states)
     like = cohort.y
     count = window_count(cohort.conditions.segments) if count is None else count
+    rounds = min(10, steps) if rounds is None else rounds
     for name, number in (("count", count), ("rounds", rounds)):
         require_number(number, f"shoot: {name}", least=1.0, whole=True)
     require_number(stiffness, "shoot: stiffness", above=0.0)
@@ -172,7 +174,7 @@ def shoot(
         require_tensor(scale, "shoot: scale", "torch.ones(n)")
         require_shape(scale, "shoot: scale", ..., "n", write="torch.ones(n), one a state")
     if isinstance(starts, str):
-        require_choice(starts, ("data",), "shoot: starts")
+        require_choice(starts, (None, "data"), "shoot: starts, where it is no tensor and no StartEncoder(),")
     for name, tensor in (("personal", personal), ("scale", scale)):
         require_tensor(tensor, f"shoot: {name}", "torch.tensor(…)")
     if not isinstance(starts, str | StartEncoder):
@@ -184,7 +186,7 @@ def shoot(
     if rounds > steps or polish < 0 or not growth >= 1.0:
         raise ValueError(
             f"shoot: needs rounds ≤ steps, polish ≥ 0 and growth ≥ 1, got rounds {rounds} of {steps} steps, polish {polish} "
-            f"and growth {growth}"
+            f"and growth {growth}; leave out what need not be so"
         )
     cut = windows(cohort.conditions.segments, count, by)
     shard = search.shard or Shard()

@@ -160,3 +160,12 @@ def test_a_table_is_read_by_a_model_of_logarithms(tmp_path: Path) -> None:
     cohort = Cohort.of(records, model())
     assert cohort.records[0].nonnegative == ()
     torch.testing.assert_close(cohort.y[0, :, 0], torch.tensor([2.0, 0.5], dtype=torch.float64).log())
+
+
+def test_the_cure_of_positions_is_one_that_works() -> None:
+    m = model()
+    for count, cure in ((1, [0]), (3, [0, 1])):
+        cohort = Cohort.of(people(m, count), m)
+        with pytest.raises(ValueError, match=rf"write torch\.tensor\(\[{', '.join(map(str, cure))}\]\)"):
+            cohort.people(torch.tensor([count]))
+        assert len(cohort.people(torch.tensor(cure)).ids) == len(cure)
