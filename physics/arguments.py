@@ -99,7 +99,8 @@ def require_choice(value: object, choices: Iterable[object], what: str) -> None:
     choices = list(choices)
     if not (value is None or isinstance(value, str)) or value not in choices:
         *first, last = map(repr, choices)
-        raise ValueError(f"{what} is {', '.join(first)} or {last}, got {quote(value)}")
+        others = f"{', '.join(first)} or " if first else ""
+        raise ValueError(f"{what} is {others}{last}, got {quote(value)}")
 
 
 def require_text(value: object, what: str, write: str) -> None:
@@ -212,9 +213,9 @@ def require_people(value: object, count: int, what: str) -> None:
         if len(value) == count if value.dtype == torch.bool else bool(((value >= -count) & (value < count)).all()):
             return
     seen = value.tolist() if isinstance(value, Tensor) and not value.is_meta and value.numel() < 20 else value
+    among = f"positions among {count} from 0 to {count - 1}" if count > 1 else "and of one person that is 0"
     raise ValueError(
-        f"{what} is a tensor of whole numbers, positions among {count} from 0 to {count - 1}, and is {quote(seen)}; write "
-        "torch.tensor([0, 1])"
+        f"{what} is a tensor of whole numbers, {among}, and is {quote(seen)}; write torch.tensor([{'0, 1' if count > 1 else 0}])"
     )
 
 

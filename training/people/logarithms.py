@@ -22,8 +22,8 @@ def in_logarithms(record: Record, observation: Log) -> Record:
             assert array is not None
             raise ValueError(
                 f"record {record.id}: {record.channels[c]} {what} at {array[t, c]:g} at time {record.times[t]:g}, and the model "
-                f"observes its logarithm ({quote(observation.channels[c])}); leave such values out (in a table MDV 1), or say "
-                "that they are below the limit of quantification (Record.upper; in a table CENS 1 and the limit in DV)"
+                f"observes its logarithm ({quote(observation.channels[c])}); leave such values out, or say that they are below "
+                "the limit of quantification (Record.upper)"
             )
     lower, upper = (None if limit is None else _log(limit) for limit in (record.lower, record.upper))
     units = {name: unit for name, unit in record.units.items() if name not in record.channels}
@@ -33,9 +33,9 @@ def in_logarithms(record: Record, observation: Log) -> Record:
         values=_log(record.values),
         channels=observation.channels,
         units=stated,
-        nonnegative=(),  # which was said of what was measured: a logarithm may be below 0
         lower=lower,
         upper=upper,
+        nonnegative=(),  # a logarithm may be negative
     )
 
 

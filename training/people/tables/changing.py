@@ -69,8 +69,8 @@ def changing_of(
     """The covariates of a person that are one number for each, and those that change for anybody, `moving`: (times, values),
     each value from its time on, and what each row says of these.
 
-    Where a row has none the last one goes on; the first one stands in a row of the first time (`covariate_columns`). Of several
-    rows of one time the last one counts from then on, and each of them for the value that it measured.
+    Where a row has none the last one goes on; before the first one it holds too. Of several rows of one time the last one counts
+    from then on, and each of them for the value that it measured.
     Errors: `ValueError` for somebody without any value.
     """
     constant: dict[str, float] = {}
@@ -91,6 +91,11 @@ def changing_of(
                 f"person {person} has no {spelled}, which others have",
                 f"write a value, or leave {spelled} out: covariates=[...], {ignored(spelled)}",
                 f"write a value, or leave {spelled} out: --ignore {spelled}",
+            )
+        first = next(iter(found))
+        if first > min(times):
+            table.before.setdefault(spelled, []).append(
+                f"of person {person} is first said on {table.place(next(iter(said)))}, at {first:g}: {found[first]:g}"
             )
         values = list(found.values())
         if name not in moving:

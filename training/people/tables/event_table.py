@@ -38,24 +38,20 @@ class Row:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A column that was not read, and why: `str` says it in one line. `covariate`: it might have been meant as one. `changing`:
-    as that it is left out, and it is kept as what changes within a record.
-    """
+    """A column that was not read, and why: `str` says it in one line. `covariate`: it might have been meant as one."""
 
     column: str
     why: str
     covariate: bool = False
-    changing: bool = False
 
     def __str__(self) -> str:
-        if self.changing:
-            return f"column {self.column} is not one number for each person: {self.why}; only a model that names it reads it"
         return f"column {self.column or 'without a name'} is left out: {self.why}"
 
 
 @dataclass(frozen=True)
 class EventTable:
-    """The whole table: `name` to speak of it, `columns` by their standard names, `rows`, and what was `left_out`.
+    """The whole table: `name` to speak of it, `columns` by their standard names, `rows`, and what was `left_out`;
+    `before`, of whom a covariate is first said later than their first row.
 
     `header_line`: None for a table that is no file, whose rows are counted from 0.
     """
@@ -65,6 +61,7 @@ class EventTable:
     columns: dict[str, str]  # standard name in capitals, or the covariate's own → spelling in the file
     rows: list[Row]
     left_out: list[LeftOut] = field(default_factory=list)
+    before: dict[str, list[str]] = field(default_factory=dict)  # spelled column → sentences, one a person
 
     def place(self, line: int | None) -> str:
         """Where a row stands, or the header, in words."""

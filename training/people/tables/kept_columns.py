@@ -8,7 +8,7 @@ from physics.arguments import InputError
 from physics.units import require
 from training.people.tables.censored import says_no
 from training.people.tables.convention import BY_NAME, ENDPOINTS, STANDARD, ignored
-from training.people.tables.event_table import EventTable, LeftOut, Row, listed, number_in, short
+from training.people.tables.event_table import EventTable, LeftOut, listed, number_in, short
 
 _DAYS = ("DAY", "DAYS", "STUDYDAY", "STUDY_DAY", "VISITDAY", "VISIT_DAY", "DAYNO", "DY")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -31,73 +31,16 @@ def covariate_columns(table: EventTable, wanted: Sequence[str] | None, units: Ma
                 table.header_line,
                 f"there is no covariate column {listed(missing)}; the columns that can be covariates are {listed(others)}",
             )
-        kept = {name: by_capitals[name.upper()] for name in wanted}
-        for column in kept.values():
-            _require_from_the_start(table, column)
-        return kept
+        return {name: by_capitals[name.upper()] for name in wanted}
     meant = {name.upper() for name in units}
     kept = {}
     for column in others:
-        why = None if column.upper() in meant else _no_covariate(table, column)
-        if column.upper() in meant:
-            _require_from_the_start(table, column)
+        why = None if column.upper() in meant or changes(table, column) else _no_covariate(table, column)
         if why is None:
             kept[column] = column  # what is wrong with it is then an error, with its line
-            continue
-        moving = changes(table, column) is not None and _late(table, column) is None
-        table.left_out.append(LeftOut(column, why, covariate=True, changing=moving))
-        if moving:  # no number of each person, and what a model that names it reads
-            kept[column] = column
+        else:
+            table.left_out.append(LeftOut(column, why, covariate=True))
     return kept
-
-
-def _late(table: EventTable, column: str) -> tuple[Row, Row] | None:
-    """The first row of somebody and a later one, before whose time nobody said what a column was; None where there is none."""
-    first: dict[str, Row] = {}
-    apart: set[str] = set()  # people of whom another time has come
-    known: set[str] = set()
-    for row in table.rows:
-        person = row.cells["ID"]
-        begun = first.setdefault(person, row)
-        if person in known:
-            continue
-        if _when(row) != _when(begun):
-            apart.add(person)
-        if row.cells[column]:
-            known.add(person)
-            if person in apart:
-                return begun, row
-    return None
-
-
-def _when(row: Row) -> list[float | str]:
-    """The cells that say a row's time."""
-    cells = [row.cells.get(name, "") for name in ("TIME", "DATE", "DAT1", "DAT2", "DAT3")]
-    return [text if (number := number_in(text)) is None else number for text in cells]
-
-
-def _said_late(table: EventTable, column: str) -> str | None:
-    """That a column says something of somebody from a later time on alone; None where it does not."""
-    found = _late(table, column)
-    return None if found is None else f"person {found[0].cells['ID']} has no value before {table.place(found[1].line)}"
-
-
-def _require_from_the_start(table: EventTable, column: str) -> None:
-    """Raise `ValueError` where a column says nothing of somebody's first time: what it says later was not known to hold then."""
-    found = _late(table, column)
-    if found is None:
-        return
-    begun, row = found
-    spelled = table.columns[column]
-    later = f"{short(row.cells[column], 40)} on {table.place(row.line)}"
-    known = f"{spelled} of person {begun.cells['ID']} is not known from the first row on: the first value is {later}"
-    cure = "write there what held then (that value, if it did)"
-    raise table.error(
-        begun.line,
-        known,
-        f'{cure}, as frame.groupby("ID")["{spelled}"].bfill() does for everybody, or leave the column out: {ignored(spelled)}',
-        f"{cure}, or leave the column out: --ignore {spelled}",
-    )
 
 
 def changes(table: EventTable, column: str) -> str | None:
@@ -147,7 +90,7 @@ def _no_covariate(table: EventTable, column: str) -> str | None:
         if found.setdefault(person, value) != value:
             return f"it changes for person {person} on {table.place(row.line)}"
     missing = [row.cells["ID"] for row in table.rows if row.cells["ID"] not in found]
-    return f"person {missing[0]} has no value" if missing else _said_late(table, column)
+    return f"person {missing[0]} has no value" if missing else None
 
 
 def _doses(table: EventTable) -> bool:

@@ -38,10 +38,12 @@ PLASMA: Mapping[int | str, str] = MappingProxyType({2: "concentration"})
 
 @dataclass(frozen=True)
 class Table:
-    """What a table held: `records`, one for each person in the file's order, and the columns that were `left_out`, with why."""
+    """What a table held: `records`, one for each person in the file's order, and the columns that were `left_out`, with why;
+    `notes`, what was taken for granted."""
 
     records: list[Record]
     left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...] = ()
 
     __repr__, _repr_html_ = glance()
 
@@ -60,8 +62,8 @@ def read_nonmem(
 ) -> list[Record]:
     """The people of a table, in the file's order: the `records` of `read_table`, where everything is said.
 
-    A column that might have been meant as a covariate and cannot be one is named in a warning, and so is one that is kept as what
-    changes though nobody asked for it.
+    A column that might have been meant as a covariate and cannot be one is named in a warning, and one that is first said of
+    somebody after their first row.
     """
     table = read_table(
         path,
@@ -74,20 +76,19 @@ def read_nonmem(
         signed=signed,
         ignore=ignore,
     )
-    name = "the frame" if is_frame(path) else Path(str(path)).name
-    lost, moving = (
-        ", ".join(f"{one.column} ({one.why})" for one in table.left_out if one.covariate and one.changing is kept)
-        for kept in (False, True)
-    )
-    said = [f"left out as covariates: {lost}; name a column in covariates if it is needed"] if lost else []
-    if moving:
-        said.append(
-            f"kept as what changes, for a model that names it and in that model's unit: {moving}; state its unit, or write "
-            "ignore=[...]"
+    lost = [f"{one.column} ({one.why})" for one in table.left_out if one.covariate]
+    if lost:
+        warnings.warn(
+            f"{_named(path)}: left out as covariates: {', '.join(lost)}; name a column in covariates if it is needed",
+            stacklevel=2,
         )
-    if said:
-        warnings.warn(f"{name}: {'; '.join(said)}", stacklevel=2)
+    for note in table.notes:
+        warnings.warn(f"{_named(path)}: {note}", stacklevel=2)
     return table.records
+
+
+def _named(path: object) -> str:
+    return "the frame" if is_frame(path) else Path(str(path)).name
 
 
 def read_table(
@@ -132,8 +133,9 @@ def read_table(
     - what else the convention has a meaning for (LLOQ, ADM, L2, …) is refused where it says something that is
       not read, with the line and the cure.
     - every other column: a covariate, one number for each person, or numbers that hold from their row on (`Record.changing`),
-      and a value is read with those of its own row. NONMEM's PREDPP takes a row's value for the interval that ends with it. Where
-      a table was written for that, move such a column up by one row within each person,
+      the first of them before it too (`Table.notes` says of whom), and a value is read with those of its own row. NONMEM's PREDPP
+      takes a row's value for the interval that ends with it. Where a table was written for that, move such a
+      column up by one row within each person,
       frame.groupby("ID")["WT"].transform(lambda w: w.shift(-1).ffill()): people then go through the same θ from row to row, and a
       value is read with what the row after it had said.
 
@@ -146,8 +148,7 @@ def read_table(
     - `channels`: CMT (or DVID) → channel; {2: "concentration"} by default. Rows of one time become one row of values, and
       replicates (several values of a channel at one time) further rows of that time.
     - `covariates`: the columns to keep. By default all that hold numbers of everybody; others are left out, unless
-      their unit is stated: then they were meant, and are refused with line and cure. So it is with one that says nothing yet at
-      the time of somebody's first row: what a later row says is not taken to have held before.
+      their unit is stated: then they were meant, and are refused with line and cure.
     - `order` of a dose and a value of one time. By default as the rows stand, the convention, where a dose at once goes into
       what is measured; where the table does not say so, or where a value after such a dose is not above the one before it,
       the order must be given. Other doses change nothing that is measured at their own time, and such values count as
@@ -160,7 +161,7 @@ def read_table(
     - `ignore`: columns that are not read.
 
     Returns: a `Table` with one `Record` per person; it starts at the time of the person's first row. Its `left_out` names
-    every column of which nothing was kept, and, `changing`, each that is kept as what changes though nobody asked for it.
+    every column of which nothing was kept.
     Errors: `ValueError` naming file, line and cure, for everything that is not as said above, values that are not
     finite, negative doses, rows given twice, and people without an observation.
     Law: shuffling people, or writing ADDL out as rows, gives the same records up to their order.
@@ -197,7 +198,12 @@ def read_table(
     moving = frozenset(name for name, column in kept.items() if changes(table, column))
     records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order, moving).records()
     name_the_rest(table, events.by, set(kept.values()))
-    return Table(records, tuple(table.left_out))
+    return Table(records, tuple(table.left_out), tuple(_said_later(column, who) for column, who in table.before.items()))
+
+
+def _said_later(column: str, who: Sequence[str]) -> str:
+    more = f" (so of {len(who) - 1} more)" if len(who) > 1 else ""
+    return f"{column} {who[0]}{more}; it is taken to have been that before, too: write it in the first row if it was not"
 
 
 _MOST_ADDED = 200_000  # doses that ADDL asks for in a whole table: more than anybody was given, and than fit into memory
