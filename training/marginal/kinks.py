@@ -13,7 +13,7 @@ from training.people.information import copies, difference_offsets, expand, simu
 from training.people.passing import Pinned, log_delays
 
 _ASIDE = 1e-4  # of a person's coordinates: how far on either side of the edge φ is looked at
-_ROUNDS = 10
+_ROUNDS = 30
 _FAR = 1e6  # of log delay: as good as +∞, whose slope would be no number
 _CLIFF = 1e-3  # nats: a larger difference between the sides is a jump, for at a kink both are one number
 
@@ -126,7 +126,7 @@ class _Side:
                 turned, _ = _frame(model, cohort, trial, edge)
                 there = _look(model, cohort, trial, turned, sign, solver)
                 # what a step promises may be less than the rounding of φ: then the slope says whether it was good
-                blind = _decrement(g, H) <= 1e-10 * (1.0 + value.abs())
+                blind = _decrement(g, H) <= 1e-8 * (1.0 + value.abs())
                 better = torch.where(blind, _decrement(*there[1:]) < _decrement(g, H), there[0] <= value)
                 damping = torch.where(better, 0.1 * damping, 10.0 * damping.clamp(min=0.1))
                 eta, frame = torch.where(better[..., None], trial, eta), torch.where(better[..., None, None], turned, frame)

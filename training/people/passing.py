@@ -69,15 +69,16 @@ def pinned(
     near = (edges.there & (edges.away.abs() <= _AT)).flatten(2)
     size = torch.where(near, edges.away.abs().flatten(2), torch.inf)
     nearest = size.argmin(-1) if E * T else torch.zeros(M, N, dtype=torch.long, device=eta.device)
-    which, when = nearest // max(T, 1), nearest % max(T, 1)
+    which = nearest // max(T, 1)
     if not E * T:
         people = torch.zeros(M, N, dtype=torch.bool, device=eta.device)
         return Pinned(people, which, eta.new_ones(M, N), eta.new_full((2, M, N), torch.inf))
-    delay = edges.delay.expand(M, -1, -1, -1).flatten(2).gather(2, (which * T + when)[..., None])[..., 0]
+    delay = edges.delay.expand(M, -1, -1, -1).flatten(2).gather(2, nearest[..., None])[..., 0]
+    own = edges.away.flatten(2).gather(2, nearest[..., None])[..., None]  # (M, N, 1, 1): from here to the edge itself
     normal = edges.slope.gather(2, which[..., None, None].expand(-1, -1, 1, eta.shape[-1]))[:, :, 0]  # (M, N, d)
     # where every other event is at an observation on the way across this edge, as a multiple of log delay's own change
     speed = (edges.slope * normal[:, :, None]).sum(-1) / normal.square().sum(-1)[..., None].clamp(min=1e-300)  # (M, N, E)
-    way = edges.away / torch.where(speed.abs() > 1e-6, speed, torch.nan)[..., None]
+    way = edges.away / torch.where(speed.abs() > 1e-6, speed, torch.nan)[..., None] - own
     way = torch.where(edges.there & (way.abs() > 10.0 * _AT), way, torch.nan).flatten(2)
     room = [torch.where(sign * way > 0.0, sign * way, torch.inf).amin(-1) for sign in (1.0, -1.0)]
     return Pinned(near.any(-1), which, delay, torch.stack(room))
