@@ -190,13 +190,13 @@ judged = judged_tail(cohort, share=0.2)  # (N, T), True where a measurement judg
 tail = judged[0]
 starts = several(model, 3, seeds)
 objective, search, looks = Objective(judged=judged, least_residual=0.01), Search(steps=150), Looks(every=25)
-fitted = last(shoot(starts, cohort, objective, search, looks, count=40, polish=10))
+fitted = last(shoot(starts, cohort, objective, search, looks, count=40, polish=30))
 best = best_of(fitted)
 best.sentence
 
 # %% [markdown]
 # `best_of` goes by the tail, since that was to judge, and says of the other starts how their search ended. With a
-# network no two starts end at one optimum, and Adam takes its steps and does not say that it has arrived. What matters
+# network no two starts end at one optimum, and none of them has arrived anywhere after so few steps. What matters
 # is whether the starts that fit well also simulate alike, so here they stand side by side, with the two linear tanks
 # alone:
 
@@ -215,7 +215,7 @@ def off(one: HybridModel, of: Cohort = cohort, where: Tensor = tail) -> list[flo
     return error
 
 
-alone = last(shoot(tanks(None), cohort, objective, Search(steps=60), looks, count=40, polish=10)).model
+alone = last(shoot(tanks(None), cohort, objective, Search(steps=60), looks, count=40, polish=30)).model
 print(f"two linear tanks: {off(alone)[0]:.3f} cm off on the tail")
 for k, error in enumerate(off(fitted.model)):
     print(f"start {k}: objective {float(best.objective[k]):8.1f}, {error:.3f} cm off on the tail")

@@ -53,7 +53,8 @@ Covariates = Annotated[
     str | None,
     typer.Option(
         help="Columns to keep as covariates, as WT,AGE. By default every numeric column that has a value for each person; where "
-        "it changes within a person, each value holds from its row on. The others are named on standard error.",
+        "it changes within a person, each value holds from its row on, and the first one before it too. The others are named on "
+        "standard error.",
     ),
 ]
 Order = Annotated[

@@ -146,5 +146,5 @@ def _rest(model: HybridModel, theta: Tensor, u: Tensor) -> Tensor:
 
 def _chosen(restarts: Restarts, which: Tensor, u: Tensor) -> Settled:
     """The steady states that the rows start from."""
-    given = {name: getattr(restarts, name)[which] for name in ("state", "amount", "added", "rated", "length", "rate")}
+    given = {name: getattr(restarts, name)[which] for name in ("state", "amount", "added", "rated", "always", "length", "rate")}
     return Settled(**given, inputs=u)

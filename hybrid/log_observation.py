@@ -55,6 +55,10 @@ class Log(Observation):
         y = self.within.seen(x, theta, u, covariates)
         return torch.log(torch.clamp(y, min=self.least))
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        return {"least": self.least}
+
     def config(self) -> dict[str, Any]:
         within = {"class": type(self.within).__name__, "config": self.within.config()}
         return {"within": within, "least": self.least}

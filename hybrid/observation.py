@@ -150,6 +150,10 @@ class States(Observation):
         y = x[..., list(self.index)]
         return y if self.ratio is None else y * self.ratio
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        return {"measured": self.measured or self.given, "channels": self.channels, "units": self.units}
+
     def config(self) -> dict[str, Any]:
         return {"index": list(self.given), "channels": list(self.channels), "units": list(self.units)}
 
@@ -232,6 +236,11 @@ class Concentration(Observation):
         _require_seen(x, theta, state, volume, "Concentration")
         y = x[..., state, None] / theta[..., None, volume, None]
         return y if self.ratio == 1.0 else y * self.ratio
+
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        at = self.measured or (self.state, self.volume)
+        return {"measured": at, "channels": self.channels, "units": self.units}
 
     def config(self) -> dict[str, Any]:
         said = {"state": self.state, "volume": self.volume, "channel": self.channels[0], "unit": self.units[0]}

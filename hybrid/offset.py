@@ -182,6 +182,10 @@ class Offset(Observation):
             total = total + gain(one) * covariates[name].to(theta)[:, None, None]
         return total
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        return {k: v for k, v in self.config().items() if k != "observation"}
+
     def config(self) -> dict[str, Any]:
         return {
             "observation": {"class": type(self.within).__name__, "config": self.within.config()},

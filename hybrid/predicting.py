@@ -7,7 +7,8 @@ from torch import Tensor
 
 from hybrid.conditions import Conditions
 from hybrid.derivative import values_of
-from hybrid.model import HybridModel, require_given
+from hybrid.model import HybridModel
+from hybrid.model_arguments import require_given
 from hybrid.prediction import Prediction
 from hybrid.simulate import rollout
 from hybrid.solve.solver import Solver

@@ -17,6 +17,7 @@ from hybrid.mixture import blocks, mixture_cdf, mixture_crossing, mixture_crps, 
 from hybrid.prediction_tables import dataset, long_frame, summary
 from hybrid.shift import Shift, require_shift
 from physics.arguments import (
+    as_numbers,
     quote,
     require_choice,
     require_device,
@@ -78,7 +79,7 @@ class Prediction:
 
     def __post_init__(self) -> None:
         for name in ("mean", "variance", "times", "mask"):
-            object.__setattr__(self, name, _tensor(getattr(self, name), name, truths=name == "mask"))
+            object.__setattr__(self, name, as_numbers(getattr(self, name), f"Prediction: {name}", truths=name == "mask"))
         for name in ("mean", "variance", "times"):
             object.__setattr__(self, name, getattr(self, name).to(torch.float64))
         for name in ("variance", "times", "mask"):  # all of it is where the means are
@@ -395,14 +396,3 @@ class Prediction:
         rows = y.reshape(-1, shape.numel())[:, self._present()]
         values = [torch.cat([function(row[c], mean[:, c], variance[:, c]) for c in blocks(mean)]) for row in rows]
         return self._scatter(torch.stack(values)).reshape(y.shape)
-
-
-def _tensor(value: object, what: str, truths: bool) -> Tensor:
-    """The value as a tensor of real numbers, or of True and False."""
-    try:
-        given = torch.as_tensor(value)
-        if given.is_complex() or given.is_meta or (given.dtype == torch.bool and not truths):
-            raise TypeError
-        return given
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"Prediction: {what} must be numbers in a tensor, and is {quote(value)}") from error

@@ -18,7 +18,8 @@ from hybrid.defaults import simulating
 from hybrid.derivative import values_of
 from hybrid.field import SemilinearField
 from hybrid.leading_axes import leading
-from hybrid.model import HybridModel, require_alike
+from hybrid.model import HybridModel
+from hybrid.model_arguments import require_alike
 from hybrid.solve.solver import Solution, Solver
 from physics import Parameter, capture
 

@@ -15,7 +15,8 @@ from hybrid.cutting.segments import Segments
 from hybrid.defaults import simulating
 from hybrid.derivative import slope_of
 from hybrid.field import SemilinearField
-from hybrid.model import HybridModel, require_given
+from hybrid.model import HybridModel
+from hybrid.model_arguments import require_given
 from hybrid.problem import Problem, Start
 from hybrid.propagate import between, root
 from hybrid.solve.solver import Solver

@@ -17,7 +17,8 @@ from hybrid.cutting.segments import Segments
 from hybrid.derivative import lasting, values_of
 from hybrid.each_member import members_of, of_member, start_of_member
 from hybrid.leading_axes import leading
-from hybrid.model import HybridModel, require_given
+from hybrid.model import HybridModel
+from hybrid.model_arguments import require_given
 from hybrid.problem import Problem, Start, require_admissible, starting
 from hybrid.process_noise import process_variance, read_boundaries
 from hybrid.schedules.schedule import Schedule

@@ -52,6 +52,10 @@ class AdditiveProportional(NoiseHead):
         generator_of(generator, "AdditiveProportional.reset: generator")
         return None
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        return {"floor": self.floor.detach(), "channels": self.called}
+
     def config(self) -> dict[str, Any]:
         return arguments_of(self)
 

@@ -52,5 +52,9 @@ class Combined1(NoiseHead):
         generator_of(generator, "Combined1.reset: generator")
         return None
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        return {"floor": self.floor.detach(), "channels": self.called}
+
     def config(self) -> dict[str, Any]:
         return arguments_of(self)

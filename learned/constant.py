@@ -66,5 +66,9 @@ class Constant(NoiseHead):
         generator_of(generator, "Constant.reset: generator")
         return None
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        return {"floor": self.floor.detach(), "channels": self.called}
+
     def config(self) -> dict[str, Any]:
         return by_channel({"sd": self.start, "floor": self.floor.tolist()}, self.names)

@@ -291,6 +291,10 @@ class ContractingMLP(LayeredResidual):
             beyond = 0.5 * torch.linalg.eigvalsh(built.beyond)[..., 0].min()
             return P, torch.cat(built.psi, -1).square(), self.rate + float(beyond) * (1.0 - 1e-6)
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        return {**self.config(), "sees_inputs": list(self.sees_inputs)}
+
     def config(self) -> dict[str, Any]:
         self._require_joined()
         return {

@@ -144,6 +144,10 @@ class Correlated(NoiseHead):
         generator_of(generator, "Correlated.reset: generator")
         self.head.reset(generator)
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        return {"channels": self.called}
+
     def config(self) -> dict[str, Any]:
         require_joined(self.waiting, "Correlated", "the whole matrix, or a head with the channels' names")
         return {"head": {"class": type(self.head).__name__, "config": self.head.config()}, "start": self.start}

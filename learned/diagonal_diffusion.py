@@ -91,6 +91,11 @@ class DiagonalDiffusion(ProcessNoise):
         driven = square != 0.0  # a square root has no slope at 0; NaN stays
         return torch.where(driven, torch.where(driven, square, 1.0).sqrt(), 0.0)
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        self._require_joined()
+        return {name: b.detach() for name, b in self.named_buffers()}
+
     def config(self) -> dict[str, Any]:
         self._require_joined()
         return {"scale": self.start, "proportional": self.proportional}

@@ -8,6 +8,7 @@ from typing import Literal, TypeGuard, TypeVar
 import torch
 from torch import Tensor, nn
 
+from learned.alike import difference
 from learned.noise import NoiseHead
 from learned.residual import Residual
 from learned.sizes import choice_of, generator_of, module_of, shown, sizes_of
@@ -124,24 +125,34 @@ class Ensemble:
 
 
 def concatenate(modules: list[ModuleT]) -> ModuleT:
-    """One module whose trainable tensors are those of `modules` (same structure), joined along the member axis.
+    """One module whose trainable tensors are those of `modules`, joined along the member axis.
 
-    Errors: `ValueError` for no module, or modules of different structure.
+    All else is one for all members: typical values and boxes, to which a `shift` is added, exponents and spreads that are not
+    learned, floors, scales, units. So the modules have it in common; where their trainable tensors started does not matter.
+    Errors: `ValueError` for no module, modules of different structure, and modules that differ in what is no trainable tensor,
+    by its name.
     """
     if isinstance(modules, nn.Module | str) or not isinstance(modules, Sized) or not len(modules):
         raise ValueError(f"concatenate: modules is a list of models, and got {shown(modules)}; write concatenate([one, other])")
     modules = list(modules)
     for one in modules:
         module_of(one, "concatenate: each of modules")
-    shapes = {tuple((name, p.shape[1:], p.device) for name, p in one.named_parameters()) for one in modules}
+    shapes = {tuple((name, p.shape[1:], p.device, p.dtype) for name, p in one.named_parameters()) for one in modules}
     if len(shapes) > 1:
         kinds = shown([type(m).__name__ for m in modules])
         raise ValueError(f"concatenate: {kinds} differ in their trainable tensors; members of one ensemble have one structure")
+    for k, one in enumerate(modules[1:], 2):
+        unlike = difference(modules[0], one)
+        if unlike is not None:
+            raise ValueError(
+                f"concatenate: {unlike}, in modules 1 and {k}; that is no trainable tensor, and members of one ensemble have it "
+                "in common, so that one of the two would be another model than it was: build all alike, as by copy.deepcopy of "
+                "one, and let their trainable tensors differ, or keep the models apart"
+            )
     stacked = copy.deepcopy(modules[0])
     with torch.no_grad():
         for name, parameter in list(stacked.named_parameters()):
-            parts = [m.get_parameter(name) for m in modules]
-            parameter.data = torch.cat([p.detach() for p in parts], dim=0)
+            parameter.data = torch.cat([m.get_parameter(name).detach() for m in modules], dim=0)
     return stacked
 
 

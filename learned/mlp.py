@@ -237,6 +237,11 @@ class MLP(LayeredResidual):
         tensor_of(x, "MLP: x", "M", "N", self.states)
         return self.layers().at(c)(x, u)
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        places_of = {"sees_states": self.sees_states, "sees_inputs": self.sees_inputs, "acts_on": self.acts_on}
+        return {**self.config(), **{what: one if isinstance(one, bool) else list(one) for what, one in places_of.items()}}
+
     def config(self) -> dict[str, Any]:
         self._require_joined()
         kept = self.sees_states if isinstance(self.sees_states, bool) else list(self.sees_states)

@@ -135,6 +135,10 @@ class SumOfResiduals(LayeredResidual):
         for one in self.residuals:
             one.reset(generator)
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        return {}  # its terms say theirs
+
     def config(self) -> dict[str, Any]:
         return {"terms": [{"class": type(one).__name__, "config": one.config()} for one in self.residuals]}
 

@@ -99,7 +99,8 @@ def require_choice(value: object, choices: Iterable[object], what: str) -> None:
     choices = list(choices)
     if not (value is None or isinstance(value, str)) or value not in choices:
         *first, last = map(repr, choices)
-        raise ValueError(f"{what} is {', '.join(first)} or {last}, got {quote(value)}")
+        others = f"{', '.join(first)} or " if first else ""
+        raise ValueError(f"{what} is {others}{last}, got {quote(value)}")
 
 
 def require_text(value: object, what: str, write: str) -> None:
@@ -212,9 +213,9 @@ def require_people(value: object, count: int, what: str) -> None:
         if len(value) == count if value.dtype == torch.bool else bool(((value >= -count) & (value < count)).all()):
             return
     seen = value.tolist() if isinstance(value, Tensor) and not value.is_meta and value.numel() < 20 else value
+    among = f"positions among {count} from 0 to {count - 1}" if count > 1 else "and of one person that is 0"
     raise ValueError(
-        f"{what} is a tensor of whole numbers, positions among {count} from 0 to {count - 1}, and is {quote(seen)}; write "
-        "torch.tensor([0, 1])"
+        f"{what} is a tensor of whole numbers, {among}, and is {quote(seen)}; write torch.tensor([{'0, 1' if count > 1 else 0}])"
     )
 
 
@@ -291,3 +292,14 @@ def as_written(data: object, what: str) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError, RuntimeError) as error:
         said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"this is no {what} as its to_dict writes it: {said[:200]}; save it again") from error
+
+
+def as_numbers(value: object, what: str, truths: bool) -> Tensor:
+    """The value as a tensor of real numbers, or of True and False; `what` it is, in the words of the error."""
+    try:
+        given = torch.as_tensor(value)
+        if given.is_complex() or given.is_meta or (given.dtype == torch.bool and not truths):
+            raise TypeError
+        return given
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{what} must be numbers in a tensor, and is {quote(value)}") from error

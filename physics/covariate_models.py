@@ -149,6 +149,13 @@ def described(model: CovariateModel) -> dict[str, Any]:
     return {"kind": model.kind, **found}
 
 
+def names_only(model: CovariateModel) -> dict[str, Any]:
+    """Those of `described` that are numbers where learning starts, without the numbers."""
+    if isinstance(model, CategoryOf):
+        return {"levels": list(model.levels)}
+    return {"exponent" if isinstance(model, PowerOf) else "slope": None}
+
+
 def numbers_of(model: CovariateModel) -> list[float]:
     """The coefficients that are given, and where learning starts."""
     if isinstance(model, CategoryOf):

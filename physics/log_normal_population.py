@@ -228,6 +228,11 @@ class LogNormalPopulation(Population):
             found |= {f"omega({name})": ("log", self._spreads[:, k]) for k, name in enumerate(self.effects)}
         return found
 
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        said = self.config()
+        return {k: v for k, v in said.items() if k != "spread"} if self.learn_spread else said
+
     def config(self) -> dict[str, Any]:
         return {
             "parameters": [asdict(p) for p in self.physical],

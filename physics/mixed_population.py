@@ -22,6 +22,7 @@ from physics.covariate_models import (
     covariate_model_of,
     moved,
     names_of,
+    names_only,
     numbers_of,
     plausible,
     refused,
@@ -248,6 +249,17 @@ class MixedPopulation(Population):
         for k, name in enumerate(learned):
             found[name] = ("linear", self.coefficients[:, k])
         return {**found, **self.between.estimates(), **(self.within.estimates() if self.within else {})}
+
+    def held(self) -> dict[str, Any]:
+        """What no trainable tensor carries, in one form for equal ones."""
+        moves = [(self.physical[j].name, {**described_covariate(m), **(names_only(m) if m.learn else {})}) for j, m in self.moves]
+        said = {**self.config(), "covariates": [{"name": f"{m['covariate']} on {name}", **m} for name, m in moves]}
+        if self.learn_spread:
+            said["effects"] = {p.name: effect.family for p, effect in zip(self.physical, self.how, strict=True)}
+            del said["omega"]
+            if self.occasions is not None:
+                said["occasions"] = {"spread": list(self.occasions.spread), "count": self.occasions.count}
+        return said
 
     def config(self) -> dict[str, Any]:
         models: dict[str, list[dict[str, Any]]] = {}

@@ -47,7 +47,7 @@ def judged_blocks(
     there, judged = cohort.informative.any(-1), torch.zeros_like(cohort.times, dtype=torch.bool)  # (N, T)
     for measured, row in zip(there, judged, strict=True):
         own = torch.nonzero(measured)[:, 0]
-        blocks = own.split(int(length))
+        blocks = own.split(min(int(length), len(own) + 1))  # torch takes no length beyond 64 bits
         if len(blocks) > 1:
             count = min(len(blocks) - 1, max(1, round(share * len(blocks))))
             for k in torch.randperm(len(blocks), generator=generator, device=generator.device)[:count].tolist():

@@ -122,7 +122,7 @@ def rows() -> dict[str, Call]:
         "Conditions.recut": lambda: (given.recut, {"segments": segments, "times": w.cohort.times}),
         "Conditions.to": lambda: (given.to, {"like": torch.zeros((), dtype=D)}),
         "Conditions.people": lambda: (given.people, {"index": torch.tensor([0, 2])}),
-        "Dose": lambda: (Dose, {"state": "gut", "time": 0.0, "amount": 320.0, "duration": 1.0, "lag": 0.25}),
+        "Dose": lambda: (Dose, {"state": "gut", "time": 0.0, "amount": 320.0, "duration": 1.0, "lag": 0.25, "kept": "rate"}),
         "Dose.repeated": lambda: (dose.repeated, {"count": 3, "interval": 12.0}),
         "Signal": lambda: (Signal, {"times": (0.0, 1.0), "values": (1.0, 2.0), "kind": "held"}),
         "Signal.at": lambda: (held.at, {"time": 1.0, "side": "left"}),
@@ -132,7 +132,8 @@ def rows() -> dict[str, Call]:
             "resets": (72.0,), "steady": (Steady("gut", 24.0, 320.0, every=24.0),)}),
         "Schedule.require_unbroken": lambda: (schedule().require_unbroken, {"name": "windows", "cure": "take it out"}),
         "Segments.require_unbroken": lambda: (segments.require_unbroken, {"name": "windows", "cure": "take it out"}),
-        "Steady": lambda: (Steady, {"state": "gut", "time": 0.0, "amount": 320.0, "every": 24.0, "duration": 2.0, "added": True}),
+        "Steady": lambda: (Steady, {"state": "gut", "time": 0.0, "amount": 320.0, "every": 24.0, "duration": 2.0, "added": True,
+                                    "kept": "rate"}),
         "Schedule.do": lambda: (
             lambda change, inputs=None, since=None: schedule().do(change, inputs=inputs, since=since),
             {"change": {"gut": [dose]}, "inputs": {"u": held}, "since": 0.0}),

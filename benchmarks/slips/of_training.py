@@ -118,7 +118,9 @@ def rows() -> dict[str, Call]:
         "Record": lambda: (Record, {
             "id": "1", "schedule": schedule(), "times": np.array([1.0, 2.0]), "values": np.array([[5.0], [8.0]]),
             "channels": ("concentration",), "covariates": {"WT": 70.0}, "units": {"time": "h", "concentration": "mg/L"},
-            "lower": None, "upper": None}),
+            "lower": None, "upper": None, "occasions": (0.0, 1.0),
+            "changing": {"AGE": (np.array([0.0, 1.0]), np.array([40.0, 41.0]))},
+            "read_with": {"occasion": np.array([2.0, np.nan])}}),
         "Record.until": lambda: (w.people[0].until, {"time": 2.0}),
         "Shard": lambda: (Shard, {"rank": 0, "world": 1, "device": torch.device("cpu")}),
         "Shard.from_env": lambda: (Shard.from_env, {"device": "cpu", "timeout": timedelta(hours=2)}),

@@ -60,7 +60,10 @@ _LIMIT_OF = (
 _CLAIMS = ("Certificate", "RegionalRate", "Gain", "LipschitzBound", "Step", "WeightedL1", "Refusal")
 
 TAKEN: Mapping[str, Mapping[str, Reasons]] = {
-    "training.identify.sensitivities": {"design": {"a cohort": "the people of a cohort are a design"}},
+    "training.identify.sensitivities": {
+        "design": {"a cohort": "the people of a cohort are a design"}, "solver": {"a solver": "any solver of the model"},
+    },
+    "training.shift.compared": {"reference": {"None": "nothing says what the training looked like, and the flag says so"}},
     "training.identify.population_information": {"design": {"a cohort": "the people of a cohort are a design"}},
     "physics.CategoryOf": {"levels": {"a number for a name": "a further category, and its number"}},
     "physics.MixedPopulation": {"omega": {"an empty list": "no covariance is known"}},
@@ -119,7 +122,7 @@ TAKEN: Mapping[str, Mapping[str, Reasons]] = {
     "training.Anchor.members": {"index": {"as booleans": "yes or no for each"}},
     "training.Checkpoint": {"path": {"words": "a file in this folder"}},
     "training.Objective": {"likelihood": _CALLED},
-    "training.Record": {"channels": _ONE_NAME},
+    "training.Record": {"channels": _ONE_NAME, "read_with": {"a name too few": "what a row does not say itself its time says"}},
     "training.Search": {"clip": {"None": "any norm"}, "optimiser": _CALLED, "schedule": _CALLED},
     "training.Shard.gather": {"tensor": _ANY},
     "training.Shard.total": {"tensor": _ANY},

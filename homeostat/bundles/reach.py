@@ -40,7 +40,7 @@ class Beyond:
     `doses` (asked, largest of training) by compartment, `inputs` and `states` ((low, high) asked, (low, high) of training) by
     name, each of those alone that go beyond · `disagreement`, the largest standard deviation of the members' fields along the
     path over the largest in training, None where members have nothing to disagree about · `spans`, the times from and to which
-    a state or the disagreement is beyond.
+    a state or the disagreement is beyond · `learned`, whether the model has a learned part, and how many `members`.
     """
 
     doses: Mapping[str, tuple[float, float]]
@@ -49,6 +49,8 @@ class Beyond:
     disagreement: float | None
     spans: tuple[tuple[float, float], ...]
     units: Mapping[str, str]
+    learned: bool = True
+    members: int = 2
 
     def __bool__(self) -> bool:
         return bool(self.doses or self.inputs or self.states) or (self.disagreement or 0.0) > MORE
@@ -83,10 +85,11 @@ class Beyond:
         """All of it as one warning; "" where nothing goes beyond."""
         if not self:
             return ""
-        return (
-            f"Beyond what was trained: {'; '.join(self.reasons())}. There the learned part extrapolates, and the intervals show "
-            "only what the members disagree about: they may be far too narrow."
-        )
+        return f"Beyond what was trained: {'; '.join(self.reasons())}. {self.why()}: they may be far too narrow."
+
+    def why(self) -> str:
+        """Why intervals say little there, of what the model consists of."""
+        return extrapolating(self.learned, self.members)
 
     def _unit(self, name: str) -> str:
         unit = self.units.get(name, "1")
@@ -106,6 +109,13 @@ class Beyond:
             "times": [list(span) for span in self.spans],
             "criterion": CRITERION,
         }
+
+
+def extrapolating(learned: bool, members: int) -> str:
+    """What is beyond training, and what the intervals there can show, as the beginning of a sentence."""
+    what = "the learned part extrapolates" if learned else "what was fitted is used where it was not fitted"
+    shows = "only what the members disagree about" if members > 1 else "nothing of whether the model still holds"
+    return f"There {what}, and the intervals show {shows}"
 
 
 def _times(ratio: float) -> str:
@@ -193,7 +203,9 @@ class Reach:
             }
             inputs = _leaving(backbone.inputs, u, self.inputs)
             states = _leaving(backbone.states, x.reshape(-1, x.shape[-1]), self.states)
-            found.append(Beyond(doses, inputs, states, ratio, _spans(times, outside), units))
+            found.append(
+                Beyond(doses, inputs, states, ratio, _spans(times, outside), units, not model.residual.vanishes, model.members)
+            )
         return found
 
 

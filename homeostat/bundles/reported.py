@@ -144,8 +144,7 @@ def report_on(
             Verdict(
                 f"{who} beyond what the model was trained on",
                 None,
-                f"{some}{' …' if len(beyond) > 3 else '.'} For them the learned part extrapolates, and the intervals show only "
-                f"what the members disagree about. {CRITERION}",
+                f"{some}{' …' if len(beyond) > 3 else '.'} {next(iter(beyond.values())).why()}. {CRITERION}",
                 ("beyond training",),
             )
         )
@@ -174,7 +173,7 @@ def report_on(
         described = replace(described, estimates=table_of, missing=(*described.missing, *lacking))
     verdicts += population_verdicts(described)
     verdicts += verdicts_of(judged)
-    evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out)]
+    evaluations, notes = {"this table": evaluation}, [*filter(None, [asked.note]), *map(str, table.left_out), *table.notes]
     notes += [*notes_of(records, bundle.model), *start_notes(bundle.model.backbone), *gallery.baseline_notes(cohort)]
     rings = rings_of(bundle.model, cohort, personal)
     verdicts += _missing(bundle)

@@ -155,7 +155,7 @@ def fit(
         signed=names(signed),
         ignore=names(ignore),
     )
-    left_out = [str(one) for one in read.left_out]
+    left_out = [*map(str, read.left_out), *read.notes]
     say_notes(left_out)  # before minutes of training
     parts = min(6, len(read.records)) if folds is None else folds
     settings = Settings(

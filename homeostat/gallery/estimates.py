@@ -9,6 +9,7 @@ from homeostat.gallery.report import Section
 from homeostat.gallery.table import Cell, Table
 from homeostat.pictures.estimates import Known, estimates_axes, estimates_in_words
 from homeostat.study.estimated import Estimate, Estimated
+from physics.arguments import counted
 
 SHOWN = 40  # rows on a page; the files have all
 
@@ -118,7 +119,7 @@ def _objective(found: Estimated) -> Table:
         return ends[0] if len(values) == 1 or ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
     rows: list[Sequence[Cell]] = [[f"OFV, −2 log L without n log 2π, by {found.approximation}", over(found.ofv, 3)]]
-    rows += [[f"{name}, with n log 2π", f"{value:.2f}".replace("-", "−")] for name, value in found.criteria.items()]
+    rows += [[f"{_by(name, found)}, with n log 2π", f"{v:.2f}".replace("-", "−")] for name, v in found.criteria.items()]
     small = all(v is not None and v < 5e-5 for v in found.away)
     rows += [
         ["by how much −2 log L would still fall", "below 0.0001" if small else over(found.away, 4)],
@@ -134,6 +135,16 @@ def _objective(found: Estimated) -> Table:
     if not found.criteria:
         note += " No AIC or BIC: they count estimated numbers, and here members or a network's weights were fitted beside them."
     return Table("What the fit is worth", ["what", "value"], rows, note=note)
+
+
+def _by(name: str, found: Estimated) -> str:
+    """A criterion by what it counts: n of the table is measurements alone, and limits count too in a logarithm."""
+    counts = {
+        "BIC, n the people": f"BIC, log of {counted(found.people, 'person', 'people')}",
+        "BIC, n the measurements": f"BIC, log of {found.measurements + found.between} measurements",
+        "BIC, n the measurements and limits": f"BIC, log of {found.measurements + found.between} measurements and limits",
+    }
+    return counts.get(name, name)
 
 
 def _by_name(rows: Sequence[Estimate]) -> list[list[Estimate]]:

@@ -50,10 +50,16 @@ def what_it_is(model: HybridModel, records: Sequence[Record], source: str) -> st
     measured = "1 measurement" if count == 1 else f"{count} measurements"
     name = shortened(name_of(model.backbone), 60)
     kind = f"{learned.format(name)} ({members})"
+    limits = between_limits(records)
+    return f"{kind}, of {people} with {measured} of {channels}, from {source}.{f' {limits}' if limits else ''}"
+
+
+def between_limits(records: Sequence[Record]) -> str:
+    """How many values beside those measured are known by limits alone, and what that leaves out; "" where none are."""
     beyond = sum(int(r.censored.sum()) for r in records)
     limits = "1 more is" if beyond == 1 else f"{beyond} more are"
-    said = f" {limits} only known to lie between limits: that counts in what is learned, and in no score or calibration."
-    return f"{kind}, of {people} with {measured} of {channels}, from {source}.{said if beyond else ''}"
+    said = f"{limits} only known to lie between limits: that counts in what is learned, and in no score or calibration."
+    return said if beyond else ""
 
 
 def what_is_proved(verdicts: Sequence[Verdict]) -> str:

@@ -73,6 +73,8 @@ class Alone:
         }[self.error]
         return [
             f"A population alone, by its marginal likelihood ({by}); the error is {error}.",
+            "A parameter bends before the ends of its box, and one may be kept above another, as ka above CL/V: −2 log L is that "
+            "of this model, and a program without boxes has a slightly different one.",
             "It is one model, whose estimates forecasts take as known: their intervals hold the noise and what is not known of a "
             "person, and nothing of how uncertain the estimates are.",
         ]

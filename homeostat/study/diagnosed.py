@@ -29,6 +29,7 @@ DRAWS = 500  # simulated cohorts at most
 ROWS = 100_000  # people simulated at most, and of measurements ten million: a minute on one processor
 NUMBERS = 10_000_000
 PEOPLE = 24  # whose curves are drawn
+_CALLED = {"predictive_check": "No predictive check", "npde": "No NPDE", "residuals": "No residuals"}  # by who refuses them
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,14 @@ class Diagnosed:
         return found
 
 
+def without_cure(message: str) -> str:
+    """A refusal's reason alone: "name: reason; write …" without what follows "; write" or "; check"."""
+    for begin in ("; write ", "; check ", "; give "):
+        message = message.partition(begin)[0]
+    who, told, reason = message.partition(": ")
+    return f"{_CALLED[who]}: {reason.rstrip('.')}." if told and who in _CALLED else f"{message.rstrip('.')}."
+
+
 def diagnosed(
     model: HybridModel, cohort: Cohort, personal: Personal, *, seed: int = 23, solver: Solver | None = None
 ) -> Diagnosed | None:
@@ -100,7 +109,8 @@ def diagnosed(
         try:
             return make()
         except (ValueError, SimulationError) as error:
-            missing.append(str(error))
+            # who reads a page writes no Python: the reason, without what a program would write
+            missing.append(without_cure(str(error)))
             return None
 
     N, (T, p) = len(cohort.ids), cohort.y.shape[1:]

@@ -79,7 +79,7 @@ class Estimated:
         criteria = {
             "AIC": objective.aic,
             "BIC, n the people": objective.bic("people"),
-            "BIC, n the measurements": objective.bic("measurements"),
+            f"BIC, n the measurements{' and limits' if objective.between else ''}": objective.bic("measurements"),
         }
         # with a network beside them no criterion here counts what was fitted
         whole = len(away) == 1 and not objective.held

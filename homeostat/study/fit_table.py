@@ -16,7 +16,7 @@ from homeostat.gallery.estimates import estimate_tables
 from homeostat.gallery.judged import judge_uncertainty, rings_of, verdicts_of
 from homeostat.gallery.made import Made
 from homeostat.gallery.markup import MARKS
-from homeostat.gallery.opening import opening_of
+from homeostat.gallery.opening import between_limits, opening_of
 from homeostat.gallery.page import DRAWN, Shown, write_page
 from homeostat.gallery.theta import theta_of
 from homeostat.one_run import Run
@@ -255,8 +255,12 @@ def fit_table(
     printed = [gallery.score_rows(evaluations, unfinished=unfinished), gallery.uncertainty_rows(evaluations, asked.unit)]
     if alone is not None and table_of is not None:
         printed = [*estimate_tables(table_of), *printed]
+        for sentence in table_of.sentences:  # why a number has no standard error stands above the table that shows none
+            console.print(shown(sentence), markup=False)
     for rows in printed:
         console.print(rich_table(rows))
+    if limits := between_limits(records):
+        console.print(f"Beside what was measured {limits}", markup=False)
     for sentence in assumed:
         console.print(shown(sentence), markup=False)
     console.print(shown(str(said)), markup=False)

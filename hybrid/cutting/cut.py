@@ -51,8 +51,9 @@ def build_segments(
     mesh = mesh or Mesh()
     turned = _turns(turns, people)
     if delivery:
-        empty, whole = [replace(s, doses=()) for s in people], replace(mesh, step=None, first=None)
-        fixed = _shared(empty, rows, tuple(states), tuple(inputs), whole, turned)
+        # all but the doses, of the whole schedules: what is read at a steady state's own time depends on what was given before
+        whole = replace(mesh, step=None, first=None)
+        fixed = _shared(people, rows, tuple(states), tuple(inputs), whole, turned, doses=False)
         doses = Doses.of(people, rows, fixed, states, mesh, turned)
         return replace(_shared(people, rows, tuple(states), tuple(inputs), mesh, turned), doses=doses)
     return _shared(people, rows, tuple(states), tuple(inputs), mesh, turned)
@@ -65,6 +66,7 @@ def _shared(
     inputs: tuple[str, ...],
     mesh: Mesh,
     turns: Sequence[np.ndarray] = (),
+    doses: bool = True,
 ) -> Segments:
     # people who share a schedule and times are cut once
     known: dict[tuple[int, bytes, bytes], int] = {}
@@ -72,10 +74,10 @@ def _shared(
     each = zip(people, rows, turns, strict=True)
     which = [known.setdefault((id(s), t.tobytes(), c.tobytes()), len(known)) for s, t, c in each]
     if len(known) == len(people):
-        return _cut(people, rows, states, inputs, mesh, turns)
+        return _cut(people, rows, states, inputs, mesh, turns, doses)
     first = np.unique(which, return_index=True)[1]
     some, read, turned = [people[i] for i in first], [rows[i] for i in first], [turns[i] for i in first]
-    found = _cut(some, read, states, inputs, mesh, turned)
+    found = _cut(some, read, states, inputs, mesh, turned, doses)
     return found.people(torch.tensor(which))
 
 
@@ -86,12 +88,14 @@ def _cut(
     inputs: tuple[str, ...],
     mesh: Mesh,
     turns: Sequence[np.ndarray],
+    doses: bool,
 ) -> Segments:
+    """The segments of these people, without `doses` at everything but those."""
     N, n = len(schedules), len(states)
     everyone, seen = np.arange(N), Rows(np.array([len(t) for t in times]))
     when = np.concatenate(times)
     begin, end = np.array([float(s.start) for s in schedules]), when[seen.begin + seen.count - 1]
-    given = Given.of(schedules, end, states)
+    given = Given.of([s.arriving if doses else () for s in schedules], end, states)
     within = given.ends.at <= end[given.ends.who]  # an infusion may outlast the record
     bends = [_bends(schedules, name, begin, end) for name in inputs]
     read = Moments.plain(seen.row, when) if mesh.observed else Moments.plain(everyone, end)

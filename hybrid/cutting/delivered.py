@@ -131,7 +131,7 @@ def require_said(schedules: Sequence[Schedule], states: Sequence[str], delivery:
                 raise ValueError(
                     f"the steady state at {one.time:g} is of infusions into {one.state} that follow one another without a pause, "
                     "and the model's fraction there would make each of them shorter at its rate; say their duration (DUR, "
-                    f"kept='duration'), or leave the fraction of {one.state} out"
+                    f"kept='duration'), kept='always' of one that never stopped (AMT 0), or leave the fraction of {one.state} out"
                 )
         for dose in schedule.doses:
             if dose.kept == "cut" and dose.state in shared:

@@ -11,7 +11,6 @@ from hybrid.cutting.given_rows import of_record
 from hybrid.cutting.mesh import Mesh
 from hybrid.many_rows import Rows
 from hybrid.schedules.dose import Dose, Number, as_float, as_time
-from hybrid.schedules.schedule import Schedule
 
 _PLAIN = {float, int}
 
@@ -67,13 +66,13 @@ class Given:
 
     @staticmethod
     def of(
-        schedules: Sequence[Schedule],
+        arriving: Sequence[Sequence[Dose]],  # N × (D_i,), as `Schedule.arriving` has them
         end: np.ndarray,  # (N,)
         states: tuple[str, ...],
     ) -> "Given":
         """What arrives before each person's last observation: after that nothing is read."""
-        doses = [d for s in schedules for d in s.arriving]
-        who = np.repeat(np.arange(len(schedules)), [len(s.arriving) for s in schedules])
+        doses = [d for own in arriving for d in own]
+        who = np.repeat(np.arange(len(arriving)), [len(own) for own in arriving])
         numbers = [[d.time for d in doses], [d.lag for d in doses], [d.duration for d in doses]]
         if all(set(map(type, column)) <= _PLAIN for column in numbers):
             time, lag, duration = np.array(numbers, dtype=np.float64)

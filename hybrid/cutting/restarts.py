@@ -20,8 +20,9 @@ class Restarts:
     somebody.
 
     `reset_who`, `reset_at` (R,) · `turn_who`, `turn_at` (C,) · `who`, `at` (E,), `state` (E,) by number, `amount` (E,), `added`
-    (E,) bool, `rated` (E,) bool, whether their rate was said, `first` (E,) bool, whether nothing was given before, and one
-    interval of each in two stretches: `length` and `rate` (E, 2), of an amount of 1 (`Course`).
+    (E,) bool, `rated` (E,) bool, whether their rate was said, `always` (E,) bool, whether they never stopped, `first`
+    (E,) bool, whether nothing was given before, and one interval of each in two stretches: `length` and `rate` (E, 2), of an
+    amount of 1 (`Course`).
     """
 
     reset_who: Tensor
@@ -34,6 +35,7 @@ class Restarts:
     amount: Tensor
     added: Tensor
     rated: Tensor
+    always: Tensor
     first: Tensor
     length: Tensor
     rate: Tensor
@@ -57,6 +59,7 @@ class Restarts:
             torch.stack([as_time(one.amount) for one in given]) if given else torch.zeros(0, dtype=torch.float64),
             torch.tensor([one.added for one in given], dtype=torch.bool),
             torch.tensor([one.kept == "rate" for one in given], dtype=torch.bool),
+            torch.tensor([one.kept == "always" for one in given], dtype=torch.bool),
             torch.tensor(first, dtype=torch.bool),
             torch.tensor([c.length for c in courses], dtype=torch.float64).reshape(-1, 2),
             torch.tensor([c.rate for c in courses], dtype=torch.float64).reshape(-1, 2),
@@ -93,5 +96,5 @@ class Restarts:
         return replace(self, **moved, **placed)
 
 
-_EACH = ("at", "state", "amount", "added", "rated", "first", "length", "rate")
-_WHOLE = ("reset_who", "reset_at", "turn_who", "turn_at", "who", "at", "state", "added", "rated", "first")
+_EACH = ("at", "state", "amount", "added", "rated", "always", "first", "length", "rate")
+_WHOLE = ("reset_who", "reset_at", "turn_who", "turn_at", "who", "at", "state", "added", "rated", "always", "first")

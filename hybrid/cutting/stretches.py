@@ -131,9 +131,9 @@ def meshed(
     low, high = (torch.from_numpy(np.where(there, v[index], 1.0)).to(like) for v in (begin, end))
     restarts = segments.restarts
     if restarts is not None:
-        # the first part of each segment
-        each = count.reshape(N, K)
-        restarts = restarts.moved(torch.from_numpy(each.cumsum(1) - each).to(like.device))
+        # the first part of each segment; behind the last one, where a steady state may stand that is read at the record's end
+        first = np.concatenate([np.zeros((N, 1), dtype=np.int64), count.reshape(N, K).cumsum(1)], 1)
+        restarts = restarts.moved(torch.from_numpy(first).to(like.device))
     return replace(replace(segments, restarts=None).refine(of, low, high), meshed=True, restarts=restarts)
 
 
@@ -143,7 +143,8 @@ def _anew(segments: Segments, dt: np.ndarray) -> np.ndarray:  # (N, K) bool
     found = (jump != 0).any(-1)
     if (begun := segments.restarts) is not None:
         for who, at in ((begun.reset_who, begun.reset_at), (begun.turn_who, begun.turn_at), (begun.who, begun.at)):
-            found[array_of(who), array_of(at)] = True
+            inside = array_of(at) < dt.shape[1]  # one at the record's end begins nothing that lasts
+            found[array_of(who)[inside], array_of(at)[inside]] = True
     if dt.shape[1] < 2:
         return found
     found[:, 1:] |= (rate[:, 1:] != rate[:, :-1]).any(-1) | (u0[:, 1:] != u1[:, :-1]).any(-1)

@@ -27,7 +27,7 @@ split     = "split" state "in" count "every" duration
 clear     = "clear" state
 set       = "set" input "=" value [ "@" time ] { "," value "@" time } [ "linear" | "held" ]
 reset     = "reset" "@" time
-steady    = "steady" amount "->" state "@" time "every" duration [ "over" duration [ "rate" "kept" ] ] [ "added" ]
+steady    = "steady" amount "->" state "@" time "every" duration [ "over" duration [ "rate" "kept" | "always" ] ] [ "added" ]
 amount, value, time, duration = number [ unit ]
 
 dose   replaces the doses into that compartment; several dose statements into one compartment add up.
@@ -41,7 +41,8 @@ set    replaces an input signal: linear between its points (default), or held fr
        without a time holds throughout.
 reset  makes everything at that time as if nothing had ever been given, before a dose of the same time.
 steady puts the state at that time where the same dose every so often, for ever, has brought it, just before the next one is
-       given (which a dose statement says). added: on top of what is there, in a linear model.
+       given (which a dose statement says). always: an infusion over all of the interval that never stopped until then, whose
+       rate stays as it is. added: on top of what is there, in a linear model.
 from   begins what is done from that time on: what was given before stays, and an infusion that runs is cut there where a
        statement after it names its compartment. It holds for all statements up to the next from.
 What is not named stays as it is. Units may be left out; typed, they must be the model's own. Names with other signs
@@ -51,7 +52,7 @@ examples
 """ + "\n".join(f"  {example}" for example in EXAMPLES)
 
 STATEMENTS = ("dose", "scale", "split", "clear", "set", "reset", "steady")
-KEYWORDS = ("every", "over", "rate", "added", "x", "×", "by", "in", "linear", "held", "from", *STATEMENTS)
+KEYWORDS = ("every", "over", "rate", "always", "added", "x", "×", "by", "in", "linear", "held", "from", *STATEMENTS)
 
 
 def name_text(name: str) -> str:

@@ -32,7 +32,7 @@ def _summary(schedule: Any) -> Summary:
     ]
 
 
-_KEPT = {"duration": "", "rate": ", its rate kept", "cut": ", a part"}
+_KEPT = {"duration": "", "rate": ", its rate kept", "cut": ", a part", "always": ", never stopped"}
 
 
 def _words(dose: Dose) -> str:

@@ -16,6 +16,7 @@ from hybrid.schedules.steady import Steady
 from physics import Backbone
 
 _MOST = 10_000  # more doses than this are a slip
+_KEPT = {"rate": " rate kept", "always": " always"}
 
 S = TypeVar("S", bound="Given")
 
@@ -86,7 +87,7 @@ def format_schedule(schedule: Given, *, units: Mapping[str, str] | None = None) 
 
     def slowly(what: Dose | Steady) -> str:
         over = as_float(what.duration)
-        return f" over {amount(over, 'time')}" + " rate kept" * (what.kept == "rate") if over else ""
+        return f" over {amount(over, 'time')}" + _KEPT.get(what.kept, "") if over else ""
 
     parts = []
     for dose in schedule.doses:
@@ -247,7 +248,9 @@ class _Parser(Generic[S]):
         every, duration = self._duration("interval"), 0.0
         if self.read.take_word("over"):
             duration = self._duration("duration of the infusion")
-        kept = self._kept() if duration else "duration"
+        kept: Literal["duration", "rate", "always"] = "duration"
+        if duration:
+            kept = "always" if self.read.take_word("always") else self._kept()
         added = self.read.take_word("added") is not None
         self.now = self.now.begun_anew(steady=(Steady(state, time, amount, every, duration, added, kept),))
 

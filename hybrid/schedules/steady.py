@@ -19,13 +19,15 @@ class Steady:
     at `time` itself is none of it: it is a `Dose` of the schedule, where one is given. A value of `time` itself is read of x*,
     the trough, where nothing was given before; where something was, it comes first, as everywhere (`Schedule`), and is read of
     that.
-    `kept`: "duration" or "rate", what a model's fraction leaves of an infusion (`Dose.kept`).
+    `kept`: "duration" or "rate", what a model's fraction leaves of an infusion (`Dose.kept`); "always", an infusion as long as
+    the interval that never stopped until `time`, which runs at its rate whatever the fraction is: of it there is no amount that a
+    part could be of (AMT 0, RATE and SS in tables).
     `added`: x* is added to what is there (which has a meaning for linear models alone) instead of replacing it. What replaces
     ends infusions that run, and what was given before and has yet to arrive does not.
     An infusion as long as the interval runs for ever; a longer one overlaps with itself, and what is left of those that began
     before `time` has to be given too, as doses: `tails` makes them.
-    Errors: `ValueError` for an amount that is not positive, an interval or a duration that is none, and times that are not
-    finite.
+    Errors: `ValueError` for an amount that is not positive, an interval or a duration that is none, times that are not finite,
+    and "always" of what is not as long as its interval.
     """
 
     state: str
@@ -34,7 +36,7 @@ class Steady:
     every: float
     duration: float = 0.0
     added: bool = False
-    kept: Literal["duration", "rate"] = "duration"
+    kept: Literal["duration", "rate", "always"] = "duration"
 
     def __post_init__(self) -> None:
         if not isinstance(self.state, str) or not self.state.strip():
@@ -52,8 +54,14 @@ class Steady:
         require_number(self.duration, f"{what}: duration", least=0.0)
         require_number(self.amount, f"{what}: amount", least=0.0)
         require_flag(self.added, f"{what}: added")
-        require_choice(self.kept, ("duration", "rate"), f"{what}: kept")
+        require_choice(self.kept, ("duration", "rate", "always"), f"{what}: kept")
         require_rate(self.kept, self.duration, what)
+        if self.kept == "always" and as_float(self.duration) != as_float(self.every):
+            raise ValueError(
+                f"{what}: an infusion that never stops runs for all of the interval, and this one runs "
+                f"{as_float(self.duration):g} of {as_float(self.every):g}; write duration={as_float(self.every):g}, or "
+                "kept='rate'"
+            )
         if as_float(self.duration) > 1000.0 * as_float(self.every):
             raise ValueError(
                 f"{what}: an infusion over {as_float(self.duration):g} every {as_float(self.every):g} overlaps with more than a "

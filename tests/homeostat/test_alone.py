@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
 from exchange import load
-from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.gallery.estimates import estimate_tables, estimates_section, known_of
 from homeostat.pictures.estimates import Known, estimates_axes, estimates_in_words
 from homeostat.progress import held
 from homeostat.study.by_likelihood import Optimum, noting, plan_of
+from homeostat.study.diagnosed import without_cure
 from homeostat.study.estimated import Estimated, estimated, together
 from learned import Ensemble, Zero
+from tests.homeostat.shell import run
 from tests.training.inference.linear import cohort_of, lines
 from training import Fitted, last, personalise
 from training.inference import parameter_table, polish
@@ -34,10 +34,6 @@ ALONE = ["--method", "focei", "--error", "additive", "--start", "empty", "--igno
 A = '{"A": [[-1.0, 0.0], [1.0, -0.1]], "states": ["gut", "concentration"], "state_units": ["mg", "mg/L"], "time_unit": "h"}'
 NO_PARAMETERS = ["--backbone", "LinearBackbone", "--backbone-config", A]
 NO_PARAMETERS += ["--compartments", "1=gut", "--order", "observation-first"]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +277,40 @@ def test_theophylline_from_the_shell_is_the_fields(tmp_path: Path) -> None:
     values = {row["name"]: row["estimate"] for row in found["rows"]}
     assert values["CL"] == pytest.approx(2.75, abs=0.02)
     assert values["V"] == pytest.approx(31.8, abs=0.1)
+
+
+@pytest.mark.usefixtures("without_drawing")
+def test_a_table_with_limits_says_what_counts_where(tmp_path: Path) -> None:
+    """At the terminal: what n a criterion counts, why a number has no standard error, what no score counts; no Python's cures."""
+    rows = theophylline().read_text().splitlines()
+    kept = [rows[0] + ",CENS"]
+    for row in rows[1:]:
+        cells = row.split(",")
+        if int(cells[0]) <= 6:
+            late = float(cells[1]) > 20.0
+            cells[3] = "3" if late else cells[3]
+            kept.append(",".join([*cells, "1" if late else "0"]))
+    table = tmp_path / "limits.csv"
+    table.write_text("\n".join(kept))
+    done = run("fit", table, *ALONE, "--folds", "2", "--steps", "4", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stdout.split())
+    found = Estimated.read(load(tmp_path / "model.twin").calibration["estimates"])
+    assert found is not None
+    assert found.between == 6
+    assert f"BIC, log of {found.measurements + 6} measurements and limits" in said
+    assert "BIC, log of 6 people" in said
+    assert "Beside what was measured 6 more are only known to lie between limits" in said
+    for sentence in found.sentences:
+        assert " ".join(sentence.split()) in said
+    page = (tmp_path / "report.html").read_text()
+    assert "No predictive check: some of concentration is known by a limit alone" in page
+    assert "corrected=False" not in page
+    assert "simulated.people" not in page
+
+
+def test_a_refusal_on_a_page_is_its_reason_alone() -> None:
+    refused = "predictive_check: it cannot be; write corrected=False, or check it"
+    assert without_cure(refused) == "No predictive check: it cannot be."
+    assert without_cure("residuals: it is noise; give another model") == "No residuals: it is noise."
+    assert without_cure("person 3: not finite at time 4.") == "person 3: not finite at time 4."

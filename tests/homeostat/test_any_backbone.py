@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.linalg import expm
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from exchange import BUILTIN, load
-from homeostat.cli import app
 from homeostat.study import backbones, hybrid_recipe
 from hybrid import Dose, Schedule
 from physics import LinearBackbone, OneCompartmentOral, VanCauter
+from tests.homeostat.shell import run
 from training import Record
 from training.people.tables.of_model import channels_of, channels_shown, compartments_of
 
@@ -24,10 +24,6 @@ TRUE = {"ka": 1.0, "ke": 0.3, "k12": 0.3, "k21": 0.25, "V": 30.0}
 UNITS = ["--units", "TIME=h,AMT=mg,DV=mg/L"]
 SMALL = ["--members", "2", "--folds", "2", "--hidden", "0"]
 TIMES = (0.25, 0.5, 1.0, 1.5, 2.5, 4.0, 6.0, 9.0, 14.0, 24.0)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def json_of(done: Result) -> Any:

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import stability.claims
 from exchange import Bundle, Person, load, save
 from homeostat.bundles import reported
-from homeostat.cli import app
 from hybrid import Dose, HybridModel, Mesh, Schedule, States
 from learned import AdditiveProportional, Ensemble
 from physics import LinearBackbone, SharedPopulation
 from stability import certify
+from tests.homeostat.shell import run
 from tests.stability.claims.toy_claim import Slowest
 from training import Personal
 
@@ -34,10 +33,6 @@ def plain() -> Bundle:
     nobody = torch.zeros(2, 2, 0, dtype=torch.float64)
     known = Personal(nobody, torch.zeros(2, 2, 0, 0, dtype=torch.float64), nobody.sum(-1), nobody.sum(-1) == 0.0)
     return Bundle(stack, people, known, Mesh(0.5, 0.1))
-
-
-def run(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.mark.parametrize(("rate", "good"), [(0.9, True), (1.2, False)])

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
 from exchange import Bundle, load, save
 from exchange.bundle.structures import describe, rebuild
-from homeostat.cli import app
 from homeostat.study.backbones import backbone_named
 from homeostat.study.known_claims import certify_known
 from hybrid import Dose, HybridModel, Schedule, States, simulate
@@ -20,16 +18,13 @@ from learned import AdditiveProportional
 from physics import LinearisedBackbone, MichaelisMenten, SharedPopulation, TapedMechanism, check_mechanism
 from stability import Box, Certificate, Refusal, RegionalRate, regional_rate
 from tests.homeostat.own_mechanism import TwoWays
+from tests.homeostat.shell import run
 from training import Cohort, personalise
 from training.people.tables.nonmem import read_table
 
 PLACE = f"{Path(__file__).with_name('own_mechanism.py')}:TwoWays"
 TRUE = {"ka": 1.2, "ke": 0.12, "Vmax": 18.0}
 TIMES = (0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 9.0, 14.0)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 CHANNELS = ["--channels", "2=plasma"]

@@ -6,23 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
 from exchange import BUILTIN, Bundle, load, save
 from homeostat.bundles import reported
-from homeostat.cli import app
 from hybrid import HybridModel
 from learned import DiagonalDiffusion, Ensemble, check_residual
 from tests.builders import oral_model, oral_people
 from tests.homeostat.own_terms import Saturable, Slowed
+from tests.homeostat.shell import run
 from training import Cohort, Search, fit, last, personalise
 
 OWN = Path(__file__).with_name("own_terms.py")
 PLACES = ["--structures", f"{OWN}:Saturable", "--structures", f"{OWN}:Slowed"]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")

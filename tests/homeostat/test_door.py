@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from homeostat.door import Door, print_json
 from homeostat.options import BundleFile, Json
 from homeostat.plain_text import json_shown, shown
 from hybrid import HybridModel
+from tests.homeostat.shell import run
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -36,10 +36,6 @@ UNITS = ["--units", "TIME=h,AMT=mg,DV=mg/L"]
 TABLE = str(theophylline())
 PROGRAM = [sys.executable, "-m", "homeostat"]
 SHIP = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202egnp.exe\u2066\u200b\x7f"  # what a terminal or a reader would be misled by
-
-
-def run(*arguments: object, env: Mapping[str, str] | None = None) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments], env=env, prog_name="homeostat")
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from benchmarks.corruptions.content import ordinary
 from exchange import EXPORTS, Bundle, Export, load, save
 from homeostat.bundles import exported
-from homeostat.cli import app
 from tests.exchange.own_export import Matrices
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="homeostat")
+from tests.homeostat.shell import run
 
 
 @pytest.fixture(scope="module")

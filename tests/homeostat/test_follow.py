@@ -7,21 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import jsonschema
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from exchange import Bundle, load, save
-from homeostat.cli import app
 from homeostat.follow.followed import people_of
 from homeostat.follow.lines import Line, waiting_lines
 from homeostat.follow.schemas import schema_text
 from hybrid import Concentration, Dose, HybridModel, Schedule
 from learned import AdditiveProportional, DiagonalDiffusion
 from physics import LogNormalPopulation, OneCompartmentOral
+from tests.homeostat.shell import run as shell
 from training import Cohort, Record, prior
 from twin import Twin
 from twin.log import read_event
@@ -96,8 +97,7 @@ def written(path: Path, events: Sequence[Mapping[str, Any] | str]) -> Path:
     return path
 
 
-def run(*arguments: object, given: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(app, ["follow", *(str(a) for a in arguments)], input=given)
+run = partial(shell, "follow")
 
 
 def lines_of(done: Result) -> list[dict[str, Any]]:

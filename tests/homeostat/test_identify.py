@@ -1,26 +1,25 @@
 """`homeostat identify`: what is printed, what is drawn, exit codes, and what is refused in a sentence."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from typer.testing import CliRunner, Result
 
-from homeostat.cli import app
 from homeostat.pictures import expected_errors_axes
 from homeostat.study.backbones import backbone_named
 from homeostat.study.identified import Asked, identify
+from tests.homeostat.shell import run as shell
 
 DOSE = ["--do", "dose 320 mg -> gut @ 0"]
 NOISE = ["--proportional", "0.1", "--additive", "0.1"]
 RICH, LATE = "rich=0.25,0.5,1,2,4,8,24", "late=4,8,12,24"
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["identify", *(str(a) for a in arguments)])
+run = partial(shell, "identify")
 
 
 def test_designs_beside_each_other(tmp_path: Path) -> None:

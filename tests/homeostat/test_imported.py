@@ -4,18 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from benchmarks.corruptions.content import ordinary
 from exchange import Fmu, Selection
 from exchange.c.compiled import compiler
-from homeostat.cli import app
+from tests.homeostat.shell import run
 
 pytest.importorskip("fmpy")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="homeostat")
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,12 @@ import pytest
 import torch
 from rich.console import Console
 from typer.core import TyperGroup
-from typer.testing import CliRunner, Result
 
 import homeostat.bundles.certified
 import homeostat.demo
 import homeostat.study.fit_table
 from exchange import load
 from homeostat.__main__ import main
-from homeostat.cli import app
 from homeostat.data import theophylline
 from homeostat.gallery import interrupted_verdicts
 from homeostat.interrupted import undisturbed
@@ -30,13 +28,10 @@ from homeostat.study.backbones import backbone_named
 from homeostat.study.recipe import hybrid_recipe
 from hybrid import HybridModel
 from stability import certify
+from tests.homeostat.shell import run
 from training import Cohort, Fitted, Looks, Objective, Record, Search, Step, fit
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture

@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 import homeostat.bundles.artefacts
 from benchmarks.corruptions.content import ordinary
 from exchange import EXPORTS, save
 from homeostat.bundles.artefacts import Examined
 from homeostat.bundles.kinds import kind_of
-from homeostat.cli import app
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="homeostat")
+from tests.homeostat.shell import run
 
 
 def archive(path: Path, *names: str) -> Path:

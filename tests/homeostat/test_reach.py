@@ -117,6 +117,16 @@ def test_a_compartment_that_nobody_was_dosed_into(bundle: Bundle) -> None:
     assert (found.states, found.spans) == ({}, ())
 
 
+def test_what_extrapolates_is_what_there_is(bundle: Bundle) -> None:
+    """Without a learned part nothing learned extrapolates, and one member disagrees with nobody."""
+    schedule = {"more": Schedule((Dose("gut", 0.0, 3500.0),))}
+    (found,) = beyond_training(bundle, 0, schedule, UNTIL).values()
+    assert "There the learned part extrapolates, and the intervals show only what the members disagree about" in found.sentence()
+    alone = oral(1, residual=False)
+    (found,) = beyond_training(alone, 0, schedule, UNTIL).values()
+    assert "There what was fitted is used where it was not fitted, and the intervals show nothing of whether" in found.sentence()
+
+
 def test_doses_that_add_up_are_beyond_in_state_though_each_is_small(bundle: Bundle) -> None:
     schedule = Schedule(Dose("gut", 0.0, 300.0).repeated(8, 3.0))
     (found,) = beyond_training(bundle, 0, {"often": schedule}, UNTIL).values()

@@ -6,17 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from benchmarks.corruptions.content import ordinary
 from exchange import load, new_key, save, signed_by
-from homeostat.cli import app
+from tests.homeostat.shell import run
 
 pytest.importorskip("cryptography", reason="signatures need the extra `sign`")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="homeostat")
 
 
 @pytest.fixture(scope="module")

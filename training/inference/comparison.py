@@ -69,8 +69,9 @@ def likelihood_ratio(
     of the noise ("additive(y)", "proportional(y)") that the smaller model does not have lies at 0, the end of its range: with r
     regular numbers beside it (its correlations, say) the fall is ½χ²_r + ½χ²_{r+1}, so that of ω alone half of all falls are 0
     and p is half of what χ²₁ says. What was added is read from the names; a spread that the smaller model has and holds at a
-    number is inside its range. So is, unless `ends` says otherwise, a parameter that the smaller model does not have at all: the
-    sentence says that this was taken for granted.
+    number is inside its range. So is a parameter that the smaller model does not have at all where its range goes on to both
+    sides of what stands for that (a lag or an offset of 0, a fraction of 1). Where it does not, or nobody knows, it is taken for
+    inside, unless `ends` says otherwise, and the sentence says so.
 
     Arguments: two `objective_value`s, each of a model at its optimum (`polish`), of the same data by the same approximation;
     `ends`, what else of the added lies at an end of its range in the smaller model, which no name says: ("Tlag",), where that
@@ -79,7 +80,7 @@ def likelihood_ratio(
     the smaller; two or more that were not there and lie at 0 (the mixture's weights then depend on the information: add one at a
     time, or simulate from the smaller model); weights of networks in either; models that differ by more than the added numbers,
     as by a covariate, a noise head, a start or a value that one of them holds; a larger model whose −2 log L is higher: its
-    search is not over.
+    search is not over; a name in `ends` whose range goes on there.
     Law: the test of ω alone on data without spread rejects at level a with probability a, for a < ½.
     Source: Wilks, Ann. Math. Stat. 9 (1938) 60; Self & Liang, J. Am. Stat. Assoc. 82 (1987) 605, cases 5 and 6; Stram & Lee,
     Biometrics 50 (1994) 1171.
@@ -114,6 +115,13 @@ def likelihood_ratio(
         raise ValueError(
             f"likelihood_ratio: ends names {quote(stray[0])}, which the larger model does not add; it adds {', '.join(added)}"
         )
+    for name in ends:
+        if larger.taken.inside(name):
+            low, high = larger.taken.boxes[name]
+            raise ValueError(
+                f"likelihood_ratio: ends names {name}, and the smaller model, which has it at {larger.taken.absent[name]:g}, "
+                f"lies inside its range, {low:g} to {high:g}; leave it out of ends"
+            )
     # κ of every occasion has one spread
     of_spreads = {name: _spread(name) for name in larger.spreads if name not in smaller.spreads}
     held = [name for name, spread in of_spreads.items() if spread not in added]
@@ -147,13 +155,23 @@ def likelihood_ratio(
             fall, p, added, 1, f"½ χ²({r}) + ½ χ²({r + 1}), {new[0]} being at the end of its range in the smaller model"
         )
     fresh = [name for name in added if name in larger.taken.theta and name not in smaller.taken.theta]
-    law = f"χ²({r})"
-    if fresh:
-        law += (
-            f", which takes {', '.join(fresh)} for inside its range in the smaller model; where that lies at an end, as a lag or "
-            f"an offset of 0 does, write ends=({', '.join(quote(name) for name in fresh)},)"
-        )
-    return LikelihoodRatio(fall, _tail(fall, r), added, 0, law)
+    unsure = [name for name in fresh if larger.taken.inside(name) is not True]
+    return LikelihoodRatio(fall, _tail(fall, r), added, 0, f"χ²({r}){_granted(unsure, larger) if unsure else ''}")
+
+
+def _granted(names: Sequence[str], larger: ObjectiveValue) -> str:
+    """What the law takes for granted of parameters that the smaller model does not have, and what to write where it is not so."""
+    said, boxes, absent = [], larger.taken.boxes, larger.taken.absent
+    for name in names:
+        low, high = boxes.get(name, (float("nan"), float("nan")))
+        box = f" ({low:g} to {high:g})" if name in boxes else ""
+        its = "which is so unless it lies at an end"
+        if name in absent:
+            its = f"and {absent[name]:g}, what it is there, lies at an end"
+        said.append(f"{name} for inside its range{box} in the smaller model, {its}")
+    write = f"write ends=({', '.join(quote(name) for name in names)},)"
+    known = all(name in absent for name in names)
+    return f", which takes {' and '.join(said)}: {write if known else f'then {write}'}"
 
 
 def _spread(effect: str) -> str:

@@ -15,6 +15,7 @@ from training.machinery.checkpoint import plain
 
 _SIZES = {"sd", "additive", "proportional"}  # of a noise head: where estimates start, or what is held
 _CHOSEN = {"lag", "fraction", "duration", "rate", "initial"}  # what a wrapped backbone has as θ, by state
+_ABSENT = {"lag": 0.0, "fraction": 1.0, "duration": 0.0}  # what they are where there is no such θ
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,23 @@ class Taken:
 
     `parts`, in words that are equal for equal parts: "backbone", "start", "observation", "noise", "the law of V", "WT on V" … ·
     `adds`, which θ each of those parts brings that a smaller model may do without · `numbers`, every number that is held, by its
-    name (M,) · `theta`, the parameters there are.
+    name (M,) · `theta`, the parameters there are · `boxes`, the range of each · `absent`, of those that a smaller model may do
+    without the number that stands for that: a lag or an offset of 0, a fraction of 1.
     """
 
     parts: Mapping[str, str] = field(default_factory=dict)
     adds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     theta: tuple[str, ...] = ()
+    boxes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    absent: Mapping[str, float] = field(default_factory=dict)
+
+    def inside(self, name: str) -> bool | None:
+        """Does a model without this θ lie inside its range? None where nobody knows what the θ then is."""
+        if name not in self.absent or name not in self.boxes:
+            return None
+        low, high = self.boxes[name]
+        return low < self.absent[name] < high
 
 
 def taken(model: HybridModel, estimated: Sequence[str]) -> Taken:
@@ -52,7 +63,10 @@ def taken(model: HybridModel, estimated: Sequence[str]) -> Taken:
         parts["process noise"] = _learned(model.process)
     for k, term in enumerate(model.known):
         parts[f"known term {k + 1}"] = _learned(term)
-    return Taken(parts, adds, numbers, theta)
+    boxes = {name: (float(low), float(high)) for name, (low, high) in zip(theta, model.population.box.tolist(), strict=True)}
+    absent = {n: v for what, v in _ABSENT.items() for part in adds if part.startswith(f"{what} of ") for n in adds[part]}
+    absent |= {n: 0.0 for one in offsets for n in adds[f"the offset of {one['channel']}"] if n in boxes}
+    return Taken(parts, adds, numbers, theta, boxes, absent)
 
 
 def difference(smaller: Taken, larger: Taken, added: Sequence[str]) -> str | None:

@@ -25,6 +25,7 @@ from training.long_records.window import window_count, windows
 from training.long_records.windowed import rollout_windows, simulated_starts, states_scale
 from training.looks import Looks
 from training.loop.course import Course, Stage, line_search, named
+from training.loop.members_lbfgs import MembersLBFGS
 from training.loop.score import Score, require_forecast
 from training.machinery.distributed import Shard
 from training.machinery.precision import in_bfloat16
@@ -49,10 +50,11 @@ class ShootingStep:
 
     `index` of `total` · `phase`: "shooting" in windows, then "polish" over whole records · `loss` (M,) each member's
     objective, without multipliers and penalty · `defect` (M,) the largest |end of a window − start of the next|, in the
-    states' scales, of the people whom the member counts; 0 in the polish, where nothing gapes · `rate`, the learning
-    rate · `best`, the fit to keep if training ends here · `held_out` (M,) the latest mean −log predictive density per
-    measurement that judges, over whole records, NaN before the first look and where nothing judges, infinite where whole records
-    could not be simulated yet · `now`, a function that copies the fit as it is after this step, to be called before the next
+    states' scales, of the people whom the member counts; 0 in the polish, where nothing gapes · `rate`, the learning rate; in a
+    polish by L-BFGS, by how much any number moves at most · `best`, the fit to keep if training ends here · `held_out` (M,) the
+    latest mean −log predictive density per measurement that judges, over whole records, NaN before the first look and where
+    nothing judges, infinite where whole records could not be simulated yet · `now`, a function that copies the fit as it is
+    after this step, to be called before the next
     one · `ended` and `compared`, as in `Step`.
     """
 
@@ -84,7 +86,7 @@ def shoot(
     personal: Tensor | None = None,  # (M, N, d)
     starts: Tensor | Literal["data"] | StartEncoder | None = None,  # (M, N, W-1, n)
     scale: Tensor | None = None,  # (n,)
-    rounds: int = 10,
+    rounds: int | None = None,
     polish: int = 50,
     stiffness: float = 10.0,
     growth: float = 4.0,
@@ -98,8 +100,9 @@ def shoot(
 
         −log p(y | η, s) − log p(η) + … + Σ_w λ_w·d_w + ρ/2 Σ_w |d_w|².
 
-    In the first third of `steps` ρ is small and λ = 0: every window finds its own. The rest are `rounds` equal parts; at
-    the beginning of each, λ ← λ + ρ d, and ρ grows by `growth` for the people whose |d| has not fallen fourfold since the last.
+    In the first third of `steps` ρ is small and λ = 0: every window finds its own. The rest are `rounds` equal parts (10, or
+    `steps` if fewer); at the beginning of each, λ ← λ + ρ d, and ρ grows by `growth` for the people whose |d| has not fallen
+    fourfold since the last.
     A penalty alone leaves defects of the size λ/ρ, and a ρ that makes them small makes the problem ill-conditioned for
     gradient steps; with multipliers a moderate ρ suffices. λ is also the pull of later data on the parameters, which a
     free start would swallow (Turan & Jäschke describe either).
@@ -111,10 +114,12 @@ def shoot(
     Arguments
     - `objective`: as in `fit`, all of it. What judges (`held_out`, `judged`) is simulated over whole records, without windows.
     - `search`: as in `fit`; 300 `steps` where it does not say. By default the rate falls by a cosine to 2 % over all of `steps`,
-      that of the noise stays; in `polish` it falls from 2 % of the rate, that of the noise from the rate. A `schedule` of one's
-      own is that of the windows. Gradients are clipped per member, those of the starts and of the noise apart from the rest, so
-      that a stiff penalty does not silence the parameters. `optimiser=torch.optim.LBFGS`, for one member, keeps its rate, is not
-      clipped, and forgets what it knows when the multipliers change.
+      that of the noise stays. A `schedule` of one's own is that of the windows. Gradients are clipped per member, those of the
+      starts and of the noise apart from the rest, so that a stiff penalty does not silence the parameters. `polish` is by L-BFGS
+      where `optimiser` is None: every member with a memory and a step of its own, one trial a step, no number moved by more than
+      the rate. With an optimiser of one's own, people shared out to processes, or a tensor that members share, it is by that
+      optimiser (Adam), whose rate falls from 2 % of the rate, that of the noise from the rate. `optimiser=torch.optim.LBFGS`, for
+      one member, keeps its rate, is not clipped, and forgets what it knows when the multipliers change.
     - `looks`: as in `fit`. In windows a look that is better is kept, and one that is not ends nothing: `patience` (5 where it
       does not say) is for the polish.
     - `count`, `by`: how many windows, see `windows`; by default about as many as a window has segments, with four measurements
@@ -159,6 +164,7 @@ def shoot(
     M, N, n = model.members, cohort.conditions.size, len(model.backbone.states)
     like = cohort.y
     count = window_count(cohort.conditions.segments) if count is None else count
+    rounds = min(10, steps) if rounds is None else rounds
     for name, number in (("count", count), ("rounds", rounds)):
         require_number(number, f"shoot: {name}", least=1.0, whole=True)
     require_number(stiffness, "shoot: stiffness", above=0.0)
@@ -168,7 +174,7 @@ def shoot(
         require_tensor(scale, "shoot: scale", "torch.ones(n)")
         require_shape(scale, "shoot: scale", ..., "n", write="torch.ones(n), one a state")
     if isinstance(starts, str):
-        require_choice(starts, ("data",), "shoot: starts")
+        require_choice(starts, (None, "data"), "shoot: starts, where it is no tensor and no StartEncoder(),")
     for name, tensor in (("personal", personal), ("scale", scale)):
         require_tensor(tensor, f"shoot: {name}", "torch.tensor(…)")
     if not isinstance(starts, str | StartEncoder):
@@ -180,7 +186,7 @@ def shoot(
     if rounds > steps or polish < 0 or not growth >= 1.0:
         raise ValueError(
             f"shoot: needs rounds ≤ steps, polish ≥ 0 and growth ≥ 1, got rounds {rounds} of {steps} steps, polish {polish} "
-            f"and growth {growth}"
+            f"and growth {growth}; leave out what need not be so"
         )
     cut = windows(cohort.conditions.segments, count, by)
     shard = search.shard or Shard()
@@ -298,12 +304,18 @@ def shoot(
             forgiving=True,
         )
     ]
+    moved = [t for t in (*weights, own, *noise) if t.requires_grad]
+    # a quasi-Newton search of every member, where a member's numbers are its own and all in this process
+    curved = search.optimiser is None and shard.world == 1 and all(len(t) == M for t in moved)
     if polish:
         # a first step of Adam is a whole one in every weight, and over a whole record a small change goes far
-        slow = rate if searching else 0.02 * rate
+        slow = rate if searching or curved else 0.02 * rate
         last = [{"params": [*weights, own], "lr": slow}, {"params": noise, "lr": rate}]
-        whole_parts = [Part(weights, [own]), Part(noise)]
-        stages.append(Stage("polish", total, whole, whole_parts, last, slow, falling((polish, polish)), after=still))
+        if curved:
+            last = [{"params": moved}]
+        whole_parts, slower = [Part(weights, [own]), Part(noise)], falling((None,) if curved else (polish, polish))
+        quasi_newton = MembersLBFGS if curved else None
+        stages.append(Stage("polish", total, whole, whole_parts, last, slow, slower, after=still, moved_by=quasi_newton))
     settings = {
         "steps": steps,
         "windows": [count, by, rounds, polish, stiffness, growth],
@@ -311,6 +323,8 @@ def shoot(
         "scale": unit,
         "people's first coordinates": personal,
     }
+    if polish and curved:
+        settings["polish"] = "by L-BFGS"
     if encoder is not None:
         settings["encoder"] = [encoder.lags, encoder.hidden]
     course = Course(score, search, looks, patience, solver, settings, begun)

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from hybrid import HybridModel, SimulationError, Solver
 from training.fitted import Fitted
 from training.looks import Looks
+from training.loop.members_lbfgs import MembersLBFGS
 from training.loop.score import Score
 from training.machinery.checkpoint import Saved, fingerprint_of
 from training.machinery.state import State
@@ -30,7 +31,8 @@ class Stage:
     `losses`: what is made small, (M,) or (K, M) of which the first row is what a step says and the sum is differentiated ·
     `parts`: what moves, and is clipped together · `groups`: the same as torch's optimisers take it, with numbers of their own ·
     `rate` and `schedule` · `ready`: called between the gradient and the update; `after`: called after it, with the step's index.
-    `patient`: do looks that are no better end it? · `forgiving`: is a member that cannot be simulated at a look a failure?
+    `patient`: do looks that are no better end it? · `forgiving`: is a member that cannot be simulated at a look a failure? ·
+    `moved_by`: the optimiser, by default the fit's.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Stage:
     after: Callable[[int], None] = lambda index: None
     patient: bool = True
     forgiving: bool = False
+    moved_by: Callable[..., Optimizer] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Course:
         stage = stages[at]
         since = stages[at - 1].until if at else 0
         steps = stage.until - since if self.search.schedule is not None else 0  # the fit's own are as long as it is
-        moved_by = self.search.optimiser or torch.optim.Adam
+        moved_by = stage.moved_by or self.search.optimiser or torch.optim.Adam
         state.enter(stage.name, since, stage.groups, moved_by, stage.rate, stage.schedule, self.score.name, steps)
 
     def _through(self, state: State, stage: Stage) -> Iterator[Saved | None]:
@@ -114,7 +117,8 @@ class Course:
         moved = [t for part in stage.parts for t in (*part.shared, *part.own)]
         # exchanges between processes are no part of a graph
         whole = unit(stage.losses, moved, capture=self.search.capture and shard.world == 1)
-        searching, lost = isinstance(state.optimiser, torch.optim.LBFGS), False
+        by = state.optimiser
+        searching, lost = isinstance(by, torch.optim.LBFGS | MembersLBFGS), False
 
         def evaluate() -> Tensor:  # (M,)
             value = whole()
@@ -128,19 +132,22 @@ class Course:
         while state.index < stage.until and not (
             stage.patient and bool((judged & (state.stale >= self.patience)).all())
         ):
-            said = evaluate()
-            state.loss = said[0]
-            state.rate = float(state.optimiser.param_groups[0]["lr"])
-            if searching:
+            state.rate = float(by.param_groups[0]["lr"])
+            if isinstance(by, MembersLBFGS):
+                state.loss = by.step(lambda: evaluate().sum(0))
+            else:
+                said = evaluate()
+                state.loss = said[0]
+            if isinstance(by, torch.optim.LBFGS):
                 # a step of a line search may go where nobody can be simulated: it is taken back, and its memory of slopes
                 before = [t.detach().clone() for t in moved]
                 try:
-                    _search(state.optimiser, said, evaluate)
+                    _search(by, said, evaluate)
                 except SimulationError as error:
                     with torch.no_grad():
                         for tensor, was in zip(moved, before, strict=True):
                             tensor.copy_(was)
-                    state.optimiser.state.clear()
+                    by.state.clear()
                     if lost:
                         warnings.warn(
                             f"{self.score.name}: the search by L-BFGS ends at step {state.index} of {stage.until}: it goes where "
@@ -152,8 +159,8 @@ class Course:
                     lost = True
                 else:
                     lost = False
-            else:
-                state.optimiser.step()
+            elif not searching:
+                by.step()
             state.schedule.step()
             state.index += 1
             stage.after(state.index)

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from torch import Tensor
 
 from hybrid import HybridModel, Solver
-from hybrid.model import require_given
+from hybrid.model_arguments import require_given
 from hybrid.solve.solver import require_solver
 from physics.arguments import quote, require_kind
 from training.people.cohort import Cohort

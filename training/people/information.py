@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybrid import Conditions, Exponential, HybridModel, Rollout, SimulationError, Solver, rollout
 from hybrid.defaults import differentiating
-from hybrid.model import require_given
+from hybrid.model_arguments import require_given
 from hybrid.solve.unmesh import whole
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_kind, require_shape

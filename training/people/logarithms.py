@@ -29,7 +29,13 @@ def in_logarithms(record: Record, observation: Log) -> Record:
     units = {name: unit for name, unit in record.units.items() if name not in record.channels}
     stated = {**units, **dict(zip(observation.channels, observation.units, strict=True))}
     return replace(
-        record, values=_log(record.values), channels=observation.channels, units=stated, lower=lower, upper=upper
+        record,
+        values=_log(record.values),
+        channels=observation.channels,
+        units=stated,
+        lower=lower,
+        upper=upper,
+        nonnegative=(),  # a logarithm may be negative
     )
 
 

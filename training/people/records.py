@@ -10,7 +10,7 @@ from torch.nn import Module
 
 from hybrid import Schedule
 from hybrid.schedules.columns import as_array
-from physics.arguments import quote, require_kind, require_names, require_number, require_text
+from physics.arguments import quote, require_kind, require_names, require_number, require_text, shortened
 from physics.glance import Summary, glance
 from physics.units import require
 from training.people.clock import at_or_before, counts_from, origin_of, since
@@ -175,7 +175,7 @@ class Record:
         if unknown:
             raise ValueError(
                 f"record {quote(self.id)}: units name {quote(unknown)}, which the record does not have; what has a unit in it is "
-                f"{', '.join(known)}; write units={{'time': 'h', …}} by these names"
+                f"{shortened(', '.join(known), 400)}; write units={{'time': 'h', …}} by these names"
             )
 
     def _require_changes(self) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from hybrid import HybridModel, Prediction, Shift, Solver
 from physics.arguments import require_kind, require_same_people
 from training.people import Cohort, Personal
@@ -53,6 +55,8 @@ def compared(
     _, asked = in_float64(model, asked)
     spread = disagreement(model, asked.conditions, asked.real, solver)
     measured = Measured(disagreement=None if spread is None else spread.numpy())
+    if known.censoring == "m1":  # which has taken the limits of the cohort away: the records still say of how many
+        measured = replace(measured, uncounted=np.array([int(r.censored.sum()) for r in known.records]))
     if personal is not None:
         own, freedom, rest, left = (v.numpy() for v in distances(model, known, personal, solver))
         mode = personal.mode.mean(0).cpu().double().numpy()

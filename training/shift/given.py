@@ -1,7 +1,8 @@
 """What people were given and when they were measured, as events in time and levels of inputs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from hybrid import Schedule, Signal
 from hybrid.schedules.dose import as_float
 from physics.occasions import OCCASION
+from physics.units import convert, factor
 from training.people import Cohort, Record
 from training.shift.envelope import Envelope, Events, Left
 
@@ -21,13 +23,40 @@ class Beforehand:
 
     `covariates` by name, those that are known of them · `came`, by the key of an envelope the sum of what came and where it left,
     None within it · `levels`, by input its mean in time, lowest and highest value · `changing`, which of the covariates change on
-    the way: their values are those of the beginning.
+    the way: their values are those of the beginning · `units` in which covariates are, by name; what has none is in the
+    training's.
     """
 
     covariates: Mapping[str, float]
     came: Mapping[str, tuple[float, Left | None]]
     levels: Mapping[str, tuple[float, float, float]]
     changing: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    def stated_in(self, units: Mapping[str, str]) -> tuple["Beforehand", dict[str, str]]:
+        """The same person, covariates in the training's units, without those whose unit does not join it: by name, why not."""
+        ratios = {name: ratio_of(self.units.get(name), units.get(name)) for name in self.covariates}
+        covariates = {name: float(convert(self.covariates[name], r)) for name, r in ratios.items() if r is not None}
+        strange = {
+            name: f"{name} is in {self.units[name]}, and in training "
+            + (f"in {units[name]}, which does not join it" if name in units else "no unit of it was stated")
+            for name, ratio in ratios.items()
+            if ratio is None
+        }
+        return replace(self, covariates=covariates, units={}), strange
+
+
+def ratio_of(have: str | None, want: str | None) -> Fraction | None:
+    """By what a number is multiplied to be in the unit that is wanted; None where the two do not join.
+
+    What states no unit is in the other's; what has one does not join what was had without one.
+    """
+    if have is None or have == want:
+        return Fraction(1)
+    try:
+        return factor(have, "1" if want is None else want)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -36,7 +65,8 @@ class Given:
 
     `ids`; `schedules`; `ends` (N,), until when each is looked at; `measured`, the times at which anything is known of each, None
     where that is not asked; `covariates` by name, each (N,), NaN of whom it is not known of; `changing`, of each person the names
-    of those that change on the way, of which `covariates` has the value of the beginning.
+    of those that change on the way, of which `covariates` has the value of the beginning; `units`, of each person those in which
+    covariates are, by name: those that no part of the model reads are in whatever unit a record has them.
     """
 
     ids: tuple[str, ...]
@@ -45,6 +75,7 @@ class Given:
     measured: tuple[Array, ...] | None
     covariates: Mapping[str, Array]
     changing: tuple[tuple[str, ...], ...] = ()
+    units: tuple[Mapping[str, str], ...] = ()
 
     @staticmethod
     def of(known: Cohort, asked: Cohort) -> "Given":
@@ -61,7 +92,13 @@ class Given:
             tuple(np.unique(row[there]) for row, there in zip(times, informative, strict=True)),
             given,
             tuple(tuple(sorted(r.changing.keys() - known.conditions.covariates.keys())) for r in known.records),
+            tuple(dict(r.units) for r in known.records),
         )
+
+    def known_in(self, units: Mapping[str, str]) -> dict[str, Array]:
+        """Covariates (N,) by name in these units, NaN where a unit does not join."""
+        people = [person.stated_in(units)[0] for person in self.beside({})]
+        return {name: np.array([one.covariates.get(name, np.nan) for one in people]) for name in self.covariates}
 
     def rows(self) -> list[dict[str, Events]]:
         """For each person what came when: by "sampling", and ("doses" | "amount" | "points", name) in one text."""
@@ -98,7 +135,8 @@ class Given:
                 for key, one in (row | lacking).items()
             }
             known = {name: float(v[i]) for name, v in self.covariates.items() if np.isfinite(v[i])}
-            found.append(Beforehand(known, came, levels, self.changing[i] if self.changing else ()))
+            changing, units = (self.changing[i] if self.changing else ()), (self.units[i] if self.units else {})
+            found.append(Beforehand(known, came, levels, changing, units))
         return found
 
 

@@ -21,7 +21,7 @@ class Measured:
     """What the model makes of N people, each (N,), None where nobody asked: of their measurements the part `own` that moved
     parameters explain and its degrees of `freedom`, the `rest` and what is `left` for it (`seen.distances`); their coordinates
     `mode` (N, d), the mean over members; the members' `disagreement` along all times, and how far they are `apart` at one; of how
-    many measurements limits alone are known, `limited`.
+    many measurements limits alone are known, `limited`, and of how many that their cohort leaves out, `uncounted`.
     """
 
     own: Array | None = None
@@ -32,6 +32,7 @@ class Measured:
     disagreement: Array | None = None
     apart: Array | None = None
     limited: Array | None = None
+    uncounted: Array | None = None
 
 
 @dataclass(frozen=True)

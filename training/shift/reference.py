@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from hybrid import HybridModel, Shift, ShiftReason, Solver
 from hybrid.solve.solver import require_solver
-from physics.arguments import as_written, quote, require_kind, require_names, require_number, require_same_people
+from physics.arguments import (
+    as_written,
+    counted,
+    quote,
+    require_kind,
+    require_names,
+    require_number,
+    require_same_people,
+)
 from physics.glance import Summary, glance
 from training.people import Cohort, Personal
 from training.people.cohort import in_float64
@@ -130,7 +138,9 @@ class Reference:
             require_same_people(personal.ids, cohort.ids, "Reference.of: personal and cohort", write)
         model, cohort = in_float64(model, cohort)
         given = Given.of(cohort, cohort)
-        known = {name: values[np.isfinite(values)] for name, values in given.covariates.items()}
+        # of what no part of the model reads the unit is that of the first who states one, and the others' are brought to it
+        units = {**_units(model), **{name: unit for one in cohort.records[::-1] for name, unit in one.units.items()}}
+        known = {name: values[np.isfinite(values)] for name, values in given.known_in(units).items()}
         known = {name: values for name, values in known.items() if len(values) >= min(FEWEST_KNOWN, len(cohort.ids))}
         columns = {name: values for name, values in known.items() if not _categorical(values)}
         box, sides = box_of({name: values for name, values in columns.items() if name in model.uses}, _COVARIATES)
@@ -159,7 +169,7 @@ class Reference:
             own,
             rest,
             None if spread is None else _passed_by_few(typically(spread).numpy()),
-            {**_units(model), **{n: u for r in cohort.records[::-1] for n, u in r.units.items() if n in known}},
+            {**_units(model), **{name: unit for name, unit in units.items() if name in known}},
             None if spread is None else _passed_by_few(largest(spread).numpy()),
         )
 
@@ -180,13 +190,20 @@ class Reference:
         # without covariates their share is left to what is measured
         more = 1.0 if self.covariates else 1.0 + _COVARIATES / (_OWN + _REST)
         compared = (*self.covariates, *self.beside, *self.categories)
+        person, strange = person.stated_in(self.units)
         values = {name: value for name, value in person.covariates.items() if name in compared and math.isfinite(value)}
         if values:
             looked.append("covariates")
             reasons += self._covariates(values)
-        lacking = [name for name in compared if name not in values]
+        lacking = [name for name in compared if name not in values and name not in strange]
         unknown += [f"{', '.join(lacking)} is not known"] if lacking else []
+        unknown += [why for name, why in strange.items() if name in compared]
         unknown += [f"{name} changes on the way and is compared at the beginning" for name in person.changing if name in values]
+        uncounted = 0 if measured.uncounted is None else int(measured.uncounted[i])
+        if uncounted:
+            what = counted(uncounted, "measurement that is", "measurements that are")
+            verb = "is" if uncounted == 1 else "are"
+            unknown.append(f'{what} known by limits alone {verb} neither counted nor compared (censoring="m1")')
         if "sampling" in person.came and "sampling" in self.envelopes:
             looked.append("sampling")
         looked.append("given")

@@ -155,7 +155,8 @@ def convergence(
     hard as the data pull back, and I − C_i = (I + (C_i⁻¹ − I)⁻¹)⁻¹ is what curvature is left once the person follows. So the
     Newton step is (Σ w (I − C))⁻¹ Σ w e, and its standard errors are the roots of the diagonal of that inverse. At a maximum of
     the joint likelihood the weighted mean of the modes is 0. Penalties on the residual and for stability are not counted, nor
-    are parameters that everyone shares and coefficients of covariates: these are taken to be where they are. Where effects are
+    are parameters that everyone shares and coefficients of covariates: these are taken to be where they are. e and C are here
+    of the effects between people alone; those of occasions have followed as the person has. Where effects are
     correlated, the step and its errors are those of each parameter, L δ.
 
     Arguments: `model`; `personal`, everyone's coordinates under it (`personalise`); `people`, their ids; `weights`, how often
@@ -198,24 +199,26 @@ def convergence(
     if factor is None or len(model.population.effects) != q or N == 0:
         nothing = torch.zeros(M, 0, dtype=torch.float64)
         return Convergence((), nothing, nothing, fall, N, unfinished)
-    mode = personal.mode[..., :q].to("cpu", torch.float64)
-    curvature = torch.eye(q, dtype=torch.float64) - personal.covariance[..., :q, :q].to("cpu", torch.float64)
+    # What differs between occasions has no typical value of its own to be moved. The mode of κ has followed as well, which the
+    # own block of C holds already; η and all κ of a parameter together say one thing twice, and their information has no inverse.
+    names = {p.name for p in model.backbone.physical}
+    own = [j for j, name in enumerate(model.population.effects) if name in names]
+    effects = tuple(model.population.effects[j] for j in own)
+    mode = personal.mode[..., own].to("cpu", torch.float64)
+    eye = torch.eye(len(own), dtype=torch.float64)
+    curvature = eye - personal.covariance[..., own, :][..., own].to("cpu", torch.float64)
     w = torch.ones(M, N, dtype=torch.float64) if weights is None else weights.to("cpu", torch.float64)
     known = [i not in personal.failed for i in range(N)]
     w = w * torch.tensor(known, dtype=torch.float64)
     # a typical value of which the data say nothing has no error to be measured by: it is held where it is
-    information = torch.einsum("mn,mnij->mij", w, curvature) + 1e-9 * torch.eye(q, dtype=torch.float64)
+    information = torch.einsum("mn,mnij->mij", w, curvature) + 1e-9 * eye
     inverse = torch.linalg.inv(information)
     step = (inverse @ torch.einsum("mn,mni->mi", w, mode)[..., None])[..., 0]
     # from coordinates of η to the parameters' own scales, where Ω may join several
-    L = factor.detach().to("cpu", torch.float64)
+    L = factor.detach().to("cpu", torch.float64)[..., own, :][..., own]
     moved, error = (L @ step[..., None])[..., 0], (L @ inverse @ L.mT).diagonal(dim1=-2, dim2=-1).sqrt()
     spreads = (L @ L.mT).diagonal(dim1=-2, dim2=-1).sqrt()
-    # what differs between occasions has no typical value of its own to be moved
-    names = {p.name for p in model.backbone.physical}
-    own = [j for j, name in enumerate(model.population.effects) if name in names]
-    effects = tuple(model.population.effects[j] for j in own)
-    return Convergence(effects, (moved / error)[:, own], (moved / spreads)[:, own], fall, N, unfinished)
+    return Convergence(effects, moved / error, moved / spreads, fall, N, unfinished)
 
 
 def recorded(

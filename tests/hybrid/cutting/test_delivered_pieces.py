@@ -1,6 +1,7 @@
 """θ that says how doses arrive in records that change on the way, are reset, or begin in a steady state: closed forms."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ from physics import (
     PowerOf,
     Shared,
 )
-from training import Cohort, Record, laplace_marginal, personalise
+from training import Cohort, Record, laplace_marginal, personalise, read_nonmem
 
 D = torch.float64
 LAG = Parameter("Tlag", "h", 0.5, 0.01, 4.0)
@@ -155,6 +156,37 @@ def test_what_was_said_of_an_infusion_stays_under_a_fraction(kept: str, lasts: f
     assert float(slope[5]) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
 
 
+@pytest.mark.parametrize("added", [False, True])
+def test_an_infusion_that_never_stopped_has_its_rate_whatever_the_fraction_is(added: bool) -> None:
+    """Of 24 mg/h there are 24/ke mg, and no slope in F; beside it F of what is swallowed arrives."""
+    steady = (Steady("plasma", 1.0, 24.0, 1.0, 1.0, added=added, kept="always"),)
+    theta, times = THETA.clone().requires_grad_(), [1.0, 1.5, 5.0]
+    found = simulate(model_of(fraction={"plasma": F}), Schedule(steady=steady), times, theta[[0, 1, 2, 5]], solver=FINE)[:, 1]
+    ke = float(THETA[1] / THETA[2])
+    np.testing.assert_allclose(found.detach(), [24.0 / ke * math.exp(-ke * (t - 1.0)) for t in times], rtol=1e-9)
+    (slope,) = torch.autograd.grad(found.sum(), theta)
+    assert float(slope[5]) == 0.0
+    assert float(slope[1]) != 0.0
+    twice = Schedule((Dose("plasma", 1.0, 100.0),), steady=steady)
+    both = simulate(model_of(fraction={"plasma": F}), twice, times, THETA[[0, 1, 2, 5]], solver=FINE)[:, 1]
+    after = [0.0, *(80.0 * math.exp(-ke * (t - 1.0)) for t in times[1:])]
+    np.testing.assert_allclose(both - found.detach(), after, rtol=1e-9, atol=1e-9)
+
+
+def test_a_table_says_of_an_infusion_that_it_never_stopped(tmp_path: Path) -> None:
+    """AMT 0, RATE and SS: no amount of which a part could arrive."""
+    rows = "ID,TIME,AMT,DV,EVID,CMT,RATE,II,SS\n1,0,0,.,1,2,5,0,1\n1,2,0,1.5,0,2,.,.,.\n"
+    (tmp_path / "drip.csv").write_text(rows)
+    units = {"TIME": "h", "AMT": "mg", "DV": "mg/L"}
+    (record,) = read_nonmem(tmp_path / "drip.csv", units=units, compartments={1: "gut", 2: "plasma"})
+    assert record.schedule.steady == (Steady("plasma", 0.0, 5.0, 1.0, 1.0, kept="always"),)
+    model = model_of(fraction={"plasma": F})
+    nobody = torch.zeros(1, 1, model.population.dimension, dtype=D)
+    CL, V = model.theta(nobody, {})[0, 0, 1:3].tolist()
+    seen = rollout(model, Cohort.of([record], model).conditions, nobody, FINE).mean[0, 0, 0, 0]
+    assert seen.item() == pytest.approx(5.0 / CL * math.exp(-2.0 * CL / V), rel=1e-9)
+
+
 @pytest.mark.parametrize("linear", [True, False])
 def test_a_fraction_scales_the_doses_of_a_steady_state(linear: bool) -> None:
     """As the same doses in smaller amounts, and in a Michaelis–Menten model too."""
@@ -260,6 +292,8 @@ def test_what_has_no_meaning_is_refused() -> None:
     assert simulate(model_of(**WHOLE), running.do({"gut": [Dose("gut", 1.0, 10.0)]}, since=1.0), [2.0], THETA).isfinite().all()
     with pytest.raises(ValueError, match="its rate is kept and it has none"):
         Dose("plasma", 0.0, 100.0, kept="rate")
+    with pytest.raises(ValueError, match="runs for all of the interval"):
+        Steady("plasma", 0.0, 24.0, 2.0, 1.0, kept="always")
     with pytest.raises(ValueError, match="its rate is kept and it has none"):
         Steady("plasma", 0.0, 100.0, 12.0, kept="rate")
     # a fraction above 1 with which one infusion runs into the next: a failure with a reason, of that person alone
@@ -273,7 +307,9 @@ def test_what_has_no_meaning_is_refused() -> None:
 
 def test_a_rate_that_was_said_is_written_and_read_again() -> None:
     schedule = Schedule((Dose("plasma", 0.0, 100.0, 4.0, kept="rate"), Dose("plasma", 8.0, 100.0, 4.0)),
-                        steady=(Steady("plasma", 0.0, 100.0, 8.0, 4.0, kept="rate"), Steady("gut", 0.0, 10.0, 8.0, 0.0, True)))
+                        steady=(Steady("plasma", 0.0, 100.0, 8.0, 4.0, kept="rate"), Steady("gut", 0.0, 10.0, 8.0, 0.0, True),
+                                Steady("plasma", 9.0, 24.0, 1.0, 1.0, kept="always"),
+                                Steady("gut", 9.0, 24.0, 1.0, 1.0, added=True, kept="always")))
     for units in ({}, {"plasma": "mg", "gut": "mg", "time": "h"}):
         text = format_schedule(schedule, units=units)
         assert parse_schedule(text, states=("gut", "plasma"), inputs=(), base=Schedule(), units=units) == schedule

@@ -26,7 +26,7 @@ from physics import (
     Shared,
     SharedPopulation,
 )
-from training import Cohort, Record, personalise
+from training import Cohort, Record, convergence, personalise
 from training.inference import ObjectiveValue, estimates, likelihood_ratio, objective_value, shrinkage
 from training.inference.estimates import jacobian, trained
 from training.inference.taken import difference, taken
@@ -157,12 +157,28 @@ def test_what_else_differs_is_said_and_no_p_is_given(name: str) -> None:
 
 def test_what_is_taken_for_granted_of_a_new_parameter_is_said() -> None:
     smaller, larger = (value(m, ofv) for m, ofv in zip(NESTED["a lag"], (100.0, 96.0), strict=True))
-    assert "takes Tlag for inside its range in the smaller model" in likelihood_ratio(smaller, larger).sentence()
+    said = "takes Tlag for inside its range (0.001 to 2) in the smaller model, and 0, what it is there, lies at an end: write"
+    assert said in likelihood_ratio(smaller, larger).sentence()
     assert "ends=('Tlag',)" in likelihood_ratio(smaller, larger).law
     ends = likelihood_ratio(smaller, larger, ends=("Tlag",))
     assert "for inside" not in ends.law
     held = [value(m, ofv) for m, ofv in zip(NESTED["a lag that was held"], (100.0, 96.0), strict=True)]
     assert likelihood_ratio(*held).law == "χ²(1)"
+    # an offset that may be negative: 0, which a model without it has, is no end
+    wide = model_of(
+        backbone(observed=(Parameter("E0", "mg/L", 0.02, -5.0, 5.0, "chosen"),)), {"E0": Shared()},
+        observation=Offset(Concentration("plasma", "V"), by="E0"),
+    )
+    assert likelihood_ratio(smaller, value(wide, 96.0)).law == "χ²(1)"
+    with pytest.raises(ValueError, match=r"ends names E0, and .*, which has it at 0, lies inside its range, -5 to 5"):
+        likelihood_ratio(smaller, value(wide, 96.0), ends=("E0",))
+    narrow = [value(m, ofv) for m, ofv in zip(NESTED["an offset"], (100.0, 96.0), strict=True)]
+    assert "E0 for inside its range (0.001 to 1) in the smaller model, and 0" in likelihood_ratio(*narrow).law
+    assert likelihood_ratio(*narrow, ends=("E0",)).boundary == 1
+    part = backbone(fraction={"gut": Parameter("F", "1", 0.7, 0.0, 1.0, "chosen")})
+    assert "F for inside its range (0 to 1) in the smaller model, and 1" in likelihood_ratio(
+        smaller, value(model_of(part, {"F": Shared()}), 96.0)
+    ).law
     noise = [value(m, ofv) for m, ofv in zip(NESTED["noise that was held"], (100.0, 96.0), strict=True)]
     assert likelihood_ratio(*noise).law == "χ²(1)"  # it was held inside its range
 
@@ -199,6 +215,30 @@ def test_shrinkage_of_an_occasion_is_of_those_who_had_it() -> None:
         assert float(found.eta[0, effect]) == pytest.approx(1.0 - float(personal.mode[0, who, effect].std()), rel=1e-9)
     alone = shrinkage(model, cohort.people(torch.tensor([0, 1])), personal.people(torch.tensor([0, 1])))
     assert bool(torch.isnan(alone.eta[0, found.effects.index("CL in occasion 3")]))  # of one person there is no spread
+
+
+def test_convergence_of_a_population_with_occasions_is_of_its_typical_values() -> None:
+    """η and κ of a parameter say one thing twice: a typical value away from its end is that far away, whatever κ made up for."""
+    model = model_of(occasions=Occasions({"CL": 0.2}, 2), noise=Combined1([0.05], [0.2], [0.01]))
+    cohort = Cohort.of(people(((0.0, 24.0),) * 6), model)
+    omega = model.population.between.omega
+    for _ in range(4):  # Newton's steps
+        found = convergence(model, personalise(model, cohort), cohort.ids)
+        with torch.no_grad():
+            model.population.shift += found.moves * omega
+    people_there = personalise(model, cohort)
+    assert found.names == ("ka", "CL", "V")
+    # where the typical values have arrived the modes of the effects between people have the mean 0
+    assert float(people_there.mode[..., :3].mean((0, 1)).abs().max()) < 0.02
+    assert convergence(model, people_there, cohort.ids).converged
+    with torch.no_grad():
+        model.population.shift[0, 1] += 0.3
+    off = convergence(model, personalise(model, cohort), cohort.ids)
+    assert not off.converged
+    # one step of Newton goes nearly back: log CL is all but linear here, and ka and V give way a little
+    assert float(off.moves[0, 1] * omega[0, 1]) == pytest.approx(-0.3, rel=0.25)
+    assert "the typical CL is" in off.sentences()[0]
+    assert "too high" in off.sentences()[0]
 
 
 def test_two_numbers_of_one_name_are_refused() -> None:

@@ -12,7 +12,7 @@ from exchange import Bundle, Person, load, save
 from hybrid import Concentration, Dose, HybridModel, Log, Mesh, Schedule, rollout
 from learned import Constant
 from physics import LogNormalPopulation, OneCompartmentOral
-from training import Cohort, Record, Search, fit_population, laplace_marginal, last, personalise
+from training import Cohort, Record, Search, fit_population, laplace_marginal, last, personalise, read_nonmem
 from training.diagnostics import simulated_cohorts
 from training.people.conversion import converted
 
@@ -149,3 +149,23 @@ def test_a_population_is_fitted_and_kept(tmp_path: Path) -> None:
     assert isinstance(found.model.observation, Log)
     prediction = found.forecast("0", cohort.records[0].schedule, TIMES)
     assert prediction.units == ("1",)
+
+
+def test_a_table_is_read_by_a_model_of_logarithms(tmp_path: Path) -> None:
+    """What a table declares never negative was measured so; its logarithm may be negative."""
+    path = tmp_path / "people.csv"
+    path.write_text("ID,TIME,AMT,DV,EVID,CMT\n1,0,100,.,1,1\n1,1,0,2,0,2\n1,3,0,0.5,0,2\n")
+    records = read_nonmem(path, units={"TIME": "h", "AMT": "mg", "DV": "mg/L"})
+    assert records[0].nonnegative == ("concentration",)
+    cohort = Cohort.of(records, model())
+    assert cohort.records[0].nonnegative == ()
+    torch.testing.assert_close(cohort.y[0, :, 0], torch.tensor([2.0, 0.5], dtype=torch.float64).log())
+
+
+def test_the_cure_of_positions_is_one_that_works() -> None:
+    m = model()
+    for count, cure in ((1, [0]), (3, [0, 1])):
+        cohort = Cohort.of(people(m, count), m)
+        with pytest.raises(ValueError, match=rf"write torch\.tensor\(\[{', '.join(map(str, cure))}\]\)"):
+            cohort.people(torch.tensor([count]))
+        assert len(cohort.people(torch.tensor(cure)).ids) == len(cure)

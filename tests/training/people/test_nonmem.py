@@ -177,24 +177,48 @@ def test_a_dose_that_comes_first_is_seen_by_its_observation(tmp_path):
 def test_other_events_are_ignored_and_their_covariates_kept(tmp_path):
     text = "ID,TIME,AMT,DV,EVID,CMT,WT,SEX,AGE\n1,-2,.,7,2,9,70,F,.\n1,0,10,.,1,1,.,F,50\n1,1,.,3,0,2,.,F,50\n"
     path = table(tmp_path, text)
-    with pytest.warns(UserWarning, match=r"people.csv: left out as covariates: SEX \('F' on line 2 is no number\); name"):
+    left = r"people.csv: left out as covariates: SEX \('F' on line 2 is no number\); name"
+    later = "people.csv: AGE of person 1 is first said on line 3, at 0: 50"
+    with pytest.warns(UserWarning, match=left), pytest.warns(UserWarning, match=later):
         (record,) = read_nonmem(path, units=UNITS)
     assert record.covariates == {"WT": 70.0, "AGE": 50.0}
     assert record.schedule.start == -2.0
-    (record,) = read_nonmem(path, units=UNITS, covariates=["age"])
+    with pytest.warns(UserWarning, match=later):
+        (record,) = read_nonmem(path, units=UNITS, covariates=["age"])
     assert record.covariates == {"age": 50.0}
     with pytest.raises(ValueError, match=r"people.csv, line 2: SEX is 'F', and a number is needed"):
         read_nonmem(path, units=UNITS, covariates=["SEX"])
 
 
+def test_a_covariate_that_is_first_said_later_is_said_to_hold_before(tmp_path):
+    """Its first value holds from the first row on, of one that changes and of one that does not, and that is said."""
+    for late, kept in (("140,150", [[0.0, 25.0], [140.0, 150.0]]), ("140,140", None)):
+        first, second = late.split(",")
+        text = (
+            "ID,TIME,AMT,DV,EVID,CMT,WT\n1,0,100,.,1,1,.\n1,1,0,2,0,2,.\n"
+            f"1,24,0,1,0,2,{first}\n1,25,0,1,0,2,{second}\n2,0,100,.,1,1,70\n2,2,0,2,0,2,.\n"
+        )
+        path = table(tmp_path, text)
+        said = "people.csv: WT of person 1 is first said on line 4, at 24: 140; it is taken to have been that before, too: write"
+        with pytest.warns(UserWarning, match=said) as warned:
+            records = read_nonmem(path, units={**UNITS, "WT": "kg"})
+        assert len(warned) == 1
+        if kept is None:
+            assert [r.covariates for r in records] == [{"WT": 140.0}, {"WT": 70.0}]
+        else:
+            assert [v.tolist() for v in records[0].changing["WT"]] == kept
+    with warnings.catch_warnings(action="error"):
+        read_nonmem(table(tmp_path, text.replace("1,1,.", "1,1,140")), units={**UNITS, "WT": "kg"})
+
+
 def test_a_column_that_is_no_covariate_is_left_out_by_name_unless_it_was_meant(tmp_path):
-    """A time since the dose changes, an age is missing: nobody who does not need them is stopped by them."""
+    """An age is missing: nobody who does not need it is stopped by it. A time since the dose changes, and is kept as that."""
     text = (
         "ID,TIME,TAD,AMT,DV,EVID,CMT,AGE,HT,WT\n"
         "1,0,0,320,.,1,1,.,inf,70\n1,2,2,.,8,0,2,.,180,70\n2,0,0,320,.,1,1,44,170,80\n2,2,2,.,7,0,2,44,170,80\n"
     )
     path = table(tmp_path, text)
-    said = r"TAD \(it changes for person 1 on line 3\), AGE \(person 1 has no value\), HT \('inf' on line 2 is no number\)"
+    said = r"people.csv: left out as covariates: AGE \(person 1 has no value\), HT \('inf' on line 2 is no number\)"
     with pytest.warns(UserWarning, match=said):
         records = read_nonmem(path, units=UNITS)
     assert [r.covariates for r in records] == [{"WT": 70.0}, {"WT": 80.0}]

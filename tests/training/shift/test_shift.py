@@ -400,3 +400,52 @@ def test_limits_flag_nobody_who_is_like_the_training(training: tuple[HybridModel
     found = flagged(training, records)
     assert sum(one.flagged is True for one in found) <= 22
     assert sum("kinetics" in looks(one) for one in found) <= 9  # of 1 %, binomial(300, .01) passes 9 in less than 1 of 1,000
+
+
+def test_a_covariate_that_no_part_reads_is_compared_in_one_unit(
+    training: tuple[HybridModel, Cohort, Personal, Reference],
+) -> None:
+    """480 months are 40 years; what cannot be converted is said and not compared, in whichever of the two the unit lacks."""
+    months, heavy, plain, bare = (
+        replace(r, id=str(i), covariates={**r.covariates, "AGE": age}, units={**r.units, "AGE": unit})
+        for i, (r, age, unit) in enumerate(
+            zip(people(training[0], 4, seed=81), (480.0, 480.0, 480.0, 480.0), ("mo", "kg", "a", "a"), strict=True)
+        )
+    )
+    bare = replace(bare, units={name: unit for name, unit in bare.units.items() if name != "AGE"})
+    fine, odd, old, same = flagged(training, [months, heavy, plain, bare])
+    assert "AGE" not in [r.name for r in fine.reasons]
+    assert fine.unknown == ""
+    assert "AGE" not in [r.name for r in odd.reasons]
+    assert odd.unknown == "AGE is in kg, and in training in a, which does not join it"
+    assert "AGE" in [r.name for r in old.reasons]
+    assert "AGE" in [r.name for r in same.reasons]  # no unit is the training's
+    model, cohort, _, reference = training
+    without = [replace(r, units={n: u for n, u in r.units.items() if n != "AGE"}) for r in cohort.records]
+    (told,) = flagged((*training[:3], Reference.of(model, Cohort.of(without, model))), [plain])
+    assert told.unknown == "AGE is in a, and in training no unit of it was stated"
+    assert "AGE" not in [r.name for r in told.reasons]
+    # and so are the training's own people: one unit, that of the first who states one
+    mixed = [
+        replace(r, covariates={**r.covariates, "AGE": 12.0 * r.covariates["AGE"]}, units={**r.units, "AGE": "mo"}) if i % 2 else r
+        for i, r in enumerate(cohort.records)
+    ]
+    found = Reference.of(model, Cohort.of(mixed, model))
+    assert found.units["AGE"] == "a"
+    assert found.beside["AGE"] == pytest.approx(reference.beside["AGE"], rel=1e-6)
+
+
+def test_limits_that_a_cohort_leaves_out_are_said(training: tuple[HybridModel, Cohort, Personal, Reference]) -> None:
+    model, _, _, reference = training
+    whole = people(model, 1, seed=83)[0]
+    some = replace(whole, id="2", values=np.array([[5.0]] * 4 + [[np.nan]] * 2), upper=np.array([[np.nan]] * 4 + [[0.1]] * 2))
+    one = replace(whole, id="3", values=np.array([[5.0]] * 5 + [[np.nan]]), upper=np.array([[np.nan]] * 5 + [[0.1]]))
+    said = []
+    for censoring in ("m1", "m3"):
+        cohort = Cohort.of([whole, some, one], model, censoring=censoring)  # type: ignore[arg-type]
+        personal = personalise(model, cohort)
+        found = compared(predict(model, cohort, personal.mode[:, None]), reference, model, cohort, personal=personal).shift
+        said.append([shift.unknown for shift in found or ()])
+    many = '2 measurements that are known by limits alone are neither counted nor compared (censoring="m1")'
+    single = 'one measurement that is known by limits alone is neither counted nor compared (censoring="m1")'
+    assert said == [["", many, single], ["", "", ""]]

@@ -57,8 +57,8 @@ def settled(table: EventTable, row: Row, dose: Dose, interval: float, asked: int
 
 
 def unending(state: str, time: float, rate: float, asked: int) -> Steady:
-    """The steady state of an infusion that never stopped until now."""
-    return Steady(state, time, rate, 1.0, 1.0, asked == 2, "rate")
+    """The steady state of an infusion that never stopped until now: rate/CL in plasma, whatever a model's fraction is."""
+    return Steady(state, time, rate, 1.0, 1.0, asked == 2, "always")
 
 
 def counted_on(rows: Sequence[Row], times: Sequence[float]) -> list[float]:

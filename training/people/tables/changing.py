@@ -92,6 +92,11 @@ def changing_of(
                 f"write a value, or leave {spelled} out: covariates=[...], {ignored(spelled)}",
                 f"write a value, or leave {spelled} out: --ignore {spelled}",
             )
+        first = next(iter(found))
+        if first > min(times):
+            table.before.setdefault(spelled, []).append(
+                f"of person {person} is first said on {table.place(next(iter(said)))}, at {first:g}: {found[first]:g}"
+            )
         values = list(found.values())
         if name not in moving:
             constant[name] = next(iter(said.values()))

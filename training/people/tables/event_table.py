@@ -50,7 +50,8 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class EventTable:
-    """The whole table: `name` to speak of it, `columns` by their standard names, `rows`, and what was `left_out`.
+    """The whole table: `name` to speak of it, `columns` by their standard names, `rows`, and what was `left_out`;
+    `before`, of whom a covariate is first said later than their first row.
 
     `header_line`: None for a table that is no file, whose rows are counted from 0.
     """
@@ -60,6 +61,7 @@ class EventTable:
     columns: dict[str, str]  # standard name in capitals, or the covariate's own → spelling in the file
     rows: list[Row]
     left_out: list[LeftOut] = field(default_factory=list)
+    before: dict[str, list[str]] = field(default_factory=dict)  # spelled column → sentences, one a person
 
     def place(self, line: int | None) -> str:
         """Where a row stands, or the header, in words."""

@@ -35,13 +35,11 @@ def covariate_columns(table: EventTable, wanted: Sequence[str] | None, units: Ma
     meant = {name.upper() for name in units}
     kept = {}
     for column in others:
-        why = None if column.upper() in meant else _no_covariate(table, column)
+        why = None if column.upper() in meant or changes(table, column) else _no_covariate(table, column)
         if why is None:
             kept[column] = column  # what is wrong with it is then an error, with its line
         else:
             table.left_out.append(LeftOut(column, why, covariate=True))
-            if changes(table, column):  # kept as what changes, which no model takes for a covariate
-                kept[column] = column
     return kept
 
 

@@ -38,10 +38,12 @@ PLASMA: Mapping[int | str, str] = MappingProxyType({2: "concentration"})
 
 @dataclass(frozen=True)
 class Table:
-    """What a table held: `records`, one for each person in the file's order, and the columns that were `left_out`, with why."""
+    """What a table held: `records`, one for each person in the file's order, and the columns that were `left_out`, with why;
+    `notes`, what was taken for granted."""
 
     records: list[Record]
     left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...] = ()
 
     __repr__, _repr_html_ = glance()
 
@@ -60,7 +62,8 @@ def read_nonmem(
 ) -> list[Record]:
     """The people of a table, in the file's order: the `records` of `read_table`, where everything is said.
 
-    A column that might have been meant as a covariate and cannot be one is named in a warning.
+    A column that might have been meant as a covariate and cannot be one is named in a warning, and one that is first said of
+    somebody after their first row.
     """
     table = read_table(
         path,
@@ -75,11 +78,17 @@ def read_nonmem(
     )
     lost = [f"{one.column} ({one.why})" for one in table.left_out if one.covariate]
     if lost:
-        name = "the frame" if is_frame(path) else Path(str(path)).name
         warnings.warn(
-            f"{name}: left out as covariates: {', '.join(lost)}; name a column in covariates if it is needed", stacklevel=2
+            f"{_named(path)}: left out as covariates: {', '.join(lost)}; name a column in covariates if it is needed",
+            stacklevel=2,
         )
+    for note in table.notes:
+        warnings.warn(f"{_named(path)}: {note}", stacklevel=2)
     return table.records
+
+
+def _named(path: object) -> str:
+    return "the frame" if is_frame(path) else Path(str(path)).name
 
 
 def read_table(
@@ -124,8 +133,9 @@ def read_table(
     - what else the convention has a meaning for (LLOQ, ADM, L2, …) is refused where it says something that is
       not read, with the line and the cure.
     - every other column: a covariate, one number for each person, or numbers that hold from their row on (`Record.changing`),
-      and a value is read with those of its own row. NONMEM's PREDPP takes a row's value for the interval that ends with it. Where
-      a table was written for that, move such a column up by one row within each person,
+      the first of them before it too (`Table.notes` says of whom), and a value is read with those of its own row. NONMEM's PREDPP
+      takes a row's value for the interval that ends with it. Where a table was written for that, move such a
+      column up by one row within each person,
       frame.groupby("ID")["WT"].transform(lambda w: w.shift(-1).ffill()): people then go through the same θ from row to row, and a
       value is read with what the row after it had said.
 
@@ -188,7 +198,12 @@ def read_table(
     moving = frozenset(name for name, column in kept.items() if changes(table, column))
     records = _Reader(table, events, Clock.of(table, stated["time"]), names, kept, stated, order, moving).records()
     name_the_rest(table, events.by, set(kept.values()))
-    return Table(records, tuple(table.left_out))
+    return Table(records, tuple(table.left_out), tuple(_said_later(column, who) for column, who in table.before.items()))
+
+
+def _said_later(column: str, who: Sequence[str]) -> str:
+    more = f" (so of {len(who) - 1} more)" if len(who) > 1 else ""
+    return f"{column} {who[0]}{more}; it is taken to have been that before, too: write it in the first row if it was not"
 
 
 _MOST_ADDED = 200_000  # doses that ADDL asks for in a whole table: more than anybody was given, and than fit into memory
