@@ -15,8 +15,10 @@ from hybrid.defaults import simulating
 from hybrid.derivative import transforming
 from hybrid.model import HybridModel
 from hybrid.solve.exponential import Exponential
+from hybrid.solve.schemes.phi import own_doublings, phi_of_multiples
 from hybrid.solve.solver import Solver
 
+_EXACT = torch.float64  # a solve in I − e^{Aτ}, small where an interval is short, rests on it
 _ROUNDS, _NEWTON = 7, 8  # each round gives twice as many doses as the one before: 127 in all
 _REACHED = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest amount: what an interval may still move
 
@@ -110,14 +112,30 @@ def _of_linear(model: HybridModel, theta: Tensor, steady: Settled) -> Tensor:  #
     jump, rate = steady.arriving(n)
     driven = (B @ steady.inputs[..., None])[..., 0] if B.shape[-1] else torch.zeros_like(A[..., 0])
     driven = torch.where(steady.added[:, None], torch.zeros_like(driven), driven)  # what drives has its effect there already
-    eye = torch.eye(n, dtype=A.dtype, device=A.device)
-    x, E = jump.expand_as(driven), eye.expand_as(A)
-    for k in range(2):
-        step = torch.linalg.matrix_exp(A * steady.length[:, k, None, None])
-        rest = torch.linalg.solve(A, -(driven + rate[:, k])[..., None])[..., 0]  # where it would stay for ever
-        x = rest + (step @ (x - rest)[..., None])[..., 0]
-        E = step @ E
-    return torch.linalg.solve(eye - E, x[..., None])[..., 0]
+    x, left = jump.expand_as(driven).to(_EXACT), torch.zeros_like(A, dtype=_EXACT)
+    for k, (E, loses, gains) in enumerate(_stretches(A.to(_EXACT), steady.length.to(_EXACT))):
+        x = (E @ x[..., None] + gains @ (driven + rate[:, k]).to(x)[..., None])[..., 0]
+        left = loses + E @ left  # I − E₂E₁ = (I − E₂) + E₂ (I − E₁)
+    return torch.linalg.solve(left, x[..., None])[..., 0].to(A)
+
+
+def _stretches(
+    A: Tensor,  # (M|1, R, n, n)
+    length: Tensor,  # (R, 2)
+) -> list[tuple[Tensor, Tensor, Tensor]]:  # 2 × 3 × (M|1, R, n, n)
+    """e^{Aτ}, I − e^{Aτ} = −Aτ φ₁(Aτ), and τ φ₁(Aτ), which a constant inflow is multiplied by, of each stretch.
+
+    Nothing cancels, however short an interval is, and backwards it is sums and products: a gradient is right to the same share of
+    itself, whatever it is multiplied by. That of `torch.linalg.matrix_exp` is not: it is read out of an exponential of the matrix
+    and of what comes back beside it, of whose size its rounding is a power; of second differences, which come back over h², it
+    left no digit.
+    """
+    lead, n = A.shape[:-2], A.shape[-1]
+    rows, h = A.reshape(-1, n, n), length.expand(*lead, 2).reshape(-1, 2)
+    own = None if transforming() else own_doublings(rows.abs().sum(-1).amax(-1) * h.amax(-1), 2.0)
+    e, p = phi_of_multiples(rows, h, doublings=own)[0]
+    E, gains = (v.view(*lead, 2, n, n) for v in (e, h.reshape(-1, 1, 1) * p[..., :n]))
+    return [(E[..., k, :, :], -A @ gains[..., k, :, :], gains[..., k, :, :]) for k in range(2)]
 
 
 class _Interval:

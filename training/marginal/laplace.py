@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybrid import HybridModel, Rollout, Solver
+from hybrid.derivative import once
 from hybrid.threads import of_slopes, threads_by
 from physics.arguments import require_choice, require_number, require_tensor
 from physics.glance import glance
@@ -23,6 +24,10 @@ from training.people.posterior import Personal
 Penalty = Callable[[HybridModel, Rollout, Tensor], Tensor]
 
 _WIDE = 2e-4  # h of the second differences of φ: truncation h²φ⁗/12 ≈ 1e-8 and rounding 1e-16 φ/h² ≈ 1e-7 meet here
+_NO_SECOND = (  # numbers that are held say how the modes move
+    "second derivatives (create_graph=True) do not go through a likelihood by Laplace's method; write differences of its "
+    "gradient from the same modes (start=Marginal.mode), or standard_errors, which takes them"
+)
 _MODE = 1e-6  # how well the modes are found, in standard deviations of the person's posterior
 
 
@@ -72,6 +77,7 @@ def laplace_marginal(
     −K⁻¹ ∂²φ/∂η∂ϕ by the implicit function theorem and ∂φ/∂η = 0 at the mode. No term is left out; differences leave about
     1e-9 of it. Where a mode is found to 1e-2 standard deviations, what is left of the way to it is accounted for to second
     order in value and first in gradient; where K is not positive definite the Fisher information takes its place.
+    Differentiable once: second derivatives (`create_graph=True`) are refused with `RuntimeError`.
 
     Arguments: `start` of the search for the modes (the last call's `mode`); at most `iterations` of it.
     Errors: `ValueError` for a start that does not fit, or a model or cohort that is not float64.
@@ -119,6 +125,7 @@ def penalised_marginal(
         value = value.index_copy(1, rows, part)
         if model.delivery.lag:
             value = _with_kinks(model, cohort, found, rows, value, penalty, solver)
+    value = once(value, _NO_SECOND)
     # looked at person by person, a twentieth of an evaluation of 200 people: not at every step of a fit
     kinked = beside(model, cohort, found.mode, found.covariance) if near and model.delivery.lag else None
     return Marginal(value, found.mode, found.converged, found.failed, kinked)

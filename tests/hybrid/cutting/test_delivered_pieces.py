@@ -181,8 +181,8 @@ def test_a_table_says_of_an_infusion_that_it_never_stopped(tmp_path: Path) -> No
     (record,) = read_nonmem(tmp_path / "drip.csv", units=units, compartments={1: "gut", 2: "plasma"})
     assert record.schedule.steady == (Steady("plasma", 0.0, 5.0, 1.0, 1.0, kept="always"),)
     model = model_of(fraction={"plasma": F})
-    CL, V = (p.typical for p in model.backbone.physical[1:3])
     nobody = torch.zeros(1, 1, model.population.dimension, dtype=D)
+    CL, V = model.theta(nobody, {})[0, 0, 1:3].tolist()
     seen = rollout(model, Cohort.of([record], model).conditions, nobody, FINE).mean[0, 0, 0, 0]
     assert seen.item() == pytest.approx(5.0 / CL * math.exp(-2.0 * CL / V), rel=1e-9)
 

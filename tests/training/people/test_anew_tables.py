@@ -48,7 +48,7 @@ def test_an_infusion_longer_than_its_interval_goes_on(tmp_path: Path) -> None:
 
 def test_an_infusion_that_never_stopped_until_now(tmp_path: Path) -> None:
     record = read(tmp_path, HEAD + "1,0,0,.,1,2,24,.,.,1\n1,5,.,8,0,2,.,.,.,.\n1,6,100,.,1,1,.,.,.,.\n1,8,.,9,0,2,.,.,.,.\n")
-    assert record.schedule.steady == (Steady("plasma", 0.0, 24.0, 1.0, 1.0, kept="rate"),)
+    assert record.schedule.steady == (Steady("plasma", 0.0, 24.0, 1.0, 1.0, kept="always"),)
     assert record.origin == 0.0  # not the dose at 6: what is measured at 5 is no baseline
     assert record.scored.all()
 
