@@ -248,13 +248,13 @@ def _edges(
     return torch.cat([fixed.start[:, :1], found], 1).cummax(1).values
 
 
-def _arrivals(
+def delays(
     given: Doses,
     delivery: Delivery,
     theta: Tensor,  # (N, q) or (N, P, q)
     n: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # (N, D) each
-    """When each dose begins to arrive, how long it lasts, how much of it there is, and whether it is an infusion."""
+) -> tuple[Tensor, Tensor, Tensor]:  # (N, D) each
+    """How much later than the dose says it begins to arrive, how long it lasts, and how much of it there is."""
     pieces = theta if theta.ndim == 3 else theta[:, None]
     piece = given.piece if theta.ndim == 3 else torch.zeros_like(given.piece)
 
@@ -270,7 +270,18 @@ def _arrivals(
     lasts = torch.where(given.left == 1, amount / of(delivery.rate, 1.0), lasts)
     # where the rate was said it stays: less runs in for less time
     lasts = torch.where(given.left == 3, given.duration * share, lasts)
-    arrives = given.time + given.lag + of(delivery.lag, 0.0)
+    return of(delivery.lag, 0.0), lasts, amount
+
+
+def _arrivals(
+    given: Doses,
+    delivery: Delivery,
+    theta: Tensor,  # (N, q) or (N, P, q)
+    n: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # (N, D) each
+    """When each dose begins to arrive, how long it lasts, how much of it there is, and whether it is an infusion."""
+    late, lasts, amount = delays(given, delivery, theta, n)
+    arrives = given.time + given.lag + late
     # what lasts no time that a number can tell is there at once: no rate divides by it
     slow = ((given.left > 0) | (given.duration.detach() > 0)) & ((arrives + lasts).detach() > arrives.detach())
     return arrives, lasts, amount, slow

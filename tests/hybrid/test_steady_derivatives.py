@@ -50,7 +50,8 @@ def at(model: HybridModel, theta: Tensor, every: Tensor | float, share: Tensor |
     rate = torch.stack([1.0 / over, torch.zeros_like(over)]) if runs else torch.zeros(2, dtype=F64)
     none = torch.zeros(1, dtype=torch.bool)
     first, inputs = torch.zeros(1, dtype=torch.long), torch.zeros(1, 0, dtype=F64)
-    one = Settled(first, amount[None], none, none, length[None], rate[None], inputs)
+    said = {"added": none, "rated": none, "always": none, "length": length[None], "rate": rate[None], "inputs": inputs}
+    one = Settled(state=first, amount=amount[None], **said)
     return settled(model, theta[None, None], torch.zeros(1, 1, 0, dtype=F64), one).state[0, 0]
 
 

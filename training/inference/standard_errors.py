@@ -42,7 +42,8 @@ class StandardErrors:
     smallest, infinite where something is not seen · `weakest` (M, E), the direction of the largest spread, on the scales, of
     length 1 · `unseen`, for each member the directions (K, E) along which the likelihood does not change · `away` (M,), by how
     much −2 log L would still fall · `approximation`, of the likelihood · `held`, how many weights of networks were taken as
-    known · `kinked`, a sentence on lags, of whose likelihood a curvature at one point does not see the kinks.
+    known · `kinked`, a sentence on lags and on what ends infusions, of whose likelihood a curvature at one point does not see
+    the kinks.
     """
 
     names: tuple[str, ...]
@@ -266,19 +267,21 @@ def standard_errors(
 
 
 def _kinked(model: HybridModel, cohort: Cohort, mode: Tensor, names: tuple[str, ...], solver: Solver | None) -> str:
-    """What is to be said of the standard error of a lag."""
-    lags = [n for n in dict.fromkeys(model.backbone.physical[j].name for _, j in model.delivery.lag) if n in names]
-    if not lags:
+    """What is to be said of the standard error of what says when doses arrive or end."""
+    d = model.delivery
+    moving = [model.backbone.physical[j].name for _, j in (*d.lag, *d.duration, *d.rate, *d.fraction)]
+    moving = [n for n in dict.fromkeys(moving) if n in names]
+    if not moving:
         return ""
     near = laplace_marginal(model, cohort, start=mode, solver=solver).beside
     count = 0 if near is None else int(near.any(0).sum())
     if not count:
         return ""
     return (
-        f"The dose of {count} of {len(cohort.ids)} people would arrive at one of their measurements within two standard "
-        "deviations of their own lag: there the likelihood has kinks, which a curvature at one point does not see, and the "
-        f"standard error of {', '.join(lags)} is likely a little small (lags of 50 simulated cohorts scattered 1.18 times as "
-        "widely as theirs said); `bootstrap` needs no curvature."
+        f"The dose of {count} of {len(cohort.ids)} people would begin to arrive, or end, at one of their measurements within two "
+        "of their own standard deviations: there the likelihood has kinks, or cliffs where a dose goes into what is measured, "
+        f"which a curvature at one point does not see, and the standard error of {', '.join(moving)} is likely too small (lags "
+        "of 50 simulated cohorts with kinks scattered 1.18 times as widely as theirs said); `bootstrap` needs no curvature."
     )
 
 

@@ -14,10 +14,10 @@ from physics.arguments import require_choice, require_number, require_tensor
 from physics.glance import glance
 from training.marginal.kinks import at_kinks
 from training.people.arguments import require_fit
-from training.people.arriving import beside, pinned
 from training.people.cohort import Cohort
 from training.people.information import copies, difference_offsets, expand, limits_information, simulate_copies, slopes
 from training.people.mode import Curvature, modes
+from training.people.passing import beside, cliffs, pinned
 from training.people.posterior import Personal
 
 # a penalty (M, N) of everyone's simulation at the mode, given the rows (N,) that they have in the cohort
@@ -37,9 +37,9 @@ class Marginal:
 
     `value` (M, N), differentiable, NaN for people in `failed` · `mode` (M, N, d), where everyone's coordinates are most
     likely, and the best start for the next call · `converged` (M, N), whether the mode was found · `failed`, index → why ·
-    `beside` (M, N), whose dose would arrive at an observation within two of their own standard deviations of the mode: there the
-    likelihood has a kink, of which Laplace's method sees the mode's side alone, and may be some 2 nats off. None where θ has no
-    lag, and at the steps of a fit, which do not ask.
+    `beside` (M, N), whose dose would begin to arrive at an observation, or end there, within two of their own standard deviations
+    of the mode, or does so at the mode: there the likelihood has a kink or a cliff, of which Laplace's method sees the mode's
+    side alone, and may be some 2 nats off. None where θ says nothing of doses, and at the steps of a fit, which do not ask.
     """
 
     value: Tensor
@@ -79,7 +79,8 @@ def laplace_marginal(
     order in value and first in gradient; where K is not positive definite the Fisher information takes its place.
     Differentiable once: second derivatives (`create_graph=True`) are refused with `RuntimeError`.
 
-    Arguments: `start` of the search for the modes (the last call's `mode`); at most `iterations` of it.
+    Arguments: `start` of the search for the modes (the last call's `mode`); at most `iterations` of it. Where a dose with a lag
+    goes into what is measured, modes are looked for anew on both sides of every observation, whatever the start.
     Errors: `ValueError` for a start that does not fit, or a model or cohort that is not float64.
     Law: with a mean that is linear in η and constant noise it is the Gaussian log density of y. A person's value does not
     depend on who else is there.
@@ -116,6 +117,8 @@ def penalised_marginal(
     """`laplace_marginal` plus a penalty at the modes, whose gradient follows them too; `near`: who is `beside` a kink is said."""
     require_float64(model, cohort)
     require_choice(curvature, ("fisher", "observed"), "the curvature of a marginal likelihood")
+    # over a cliff no slope leads back: whose mode lies at one would be lost as soon as another lag put the start beyond it
+    start = None if start is not None and cliffs(model, cohort) else start
     found = modes(model, cohort, start=start, iterations=iterations, tolerance=_MODE, solver=solver)
     fine = [i for i in range(cohort.conditions.size) if i not in found.failed]
     rows = torch.tensor(fine, dtype=torch.long, device=found.mode.device)
@@ -123,11 +126,11 @@ def penalised_marginal(
     if fine:
         part = _at_modes(model, cohort.people(rows), found.mode[:, rows], rows, curvature, penalty, solver)
         value = value.index_copy(1, rows, part)
-        if model.delivery.lag:
+        if model.delivery:
             value = _with_kinks(model, cohort, found, rows, value, penalty, solver)
     value = once(value, _NO_SECOND)
     # looked at person by person, a twentieth of an evaluation of 200 people: not at every step of a fit
-    kinked = beside(model, cohort, found.mode, found.covariance) if near and model.delivery.lag else None
+    kinked = beside(model, cohort, found.mode, found.covariance) if near and model.delivery else None
     return Marginal(value, found.mode, found.converged, found.failed, kinked)
 
 
@@ -142,14 +145,16 @@ def _with_kinks(
 ) -> Tensor:  # (M, N)
     """The same, of people whose mode is a kink by what is known there."""
     open_ = rows[(~found.converged[:, rows]).any(0)]  # no search ends at a kink, and hardly anybody is looked at
-    for one in pinned(model, cohort.people(open_), found.mode[:, open_]) if len(open_) else ():
-        there = one.people & ~found.converged[:, open_]
-        some = torch.nonzero(there.any(0))[:, 0]
-        if len(some):
-            who = open_[some]
-            cost = None if penalty is None else _of_copies(penalty, model, who)
-            kinked = at_kinks(model, cohort.people(who), found.mode[:, who], one.some(some), solver, cost)
-            value = value.index_copy(1, who, torch.where(there[:, some], kinked, value[:, who]))
+    if not len(open_):
+        return value
+    edge = pinned(model, cohort.people(open_), found.mode[:, open_])
+    there = edge.people & ~found.converged[:, open_]
+    some = torch.nonzero(there.any(0))[:, 0]
+    if len(some):
+        who = open_[some]
+        cost = None if penalty is None else _of_copies(penalty, model, who)
+        kinked = at_kinks(model, cohort.people(who), found.mode[:, who], edge.some(some), solver, cost)
+        value = value.index_copy(1, who, torch.where(there[:, some], kinked, value[:, who]))
     return value
 
 

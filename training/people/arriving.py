@@ -1,7 +1,5 @@
 """Where a search for a person's coordinates begins when θ says when doses arrive: once between any two observations."""
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,8 +10,6 @@ from training.people.cohort import Cohort
 
 _REACH = 3.0  # of a person's own coordinate: who is farther out is one of 400
 _GRID = 121  # values of the coordinate at which the lag is looked at
-_AT = 1e-4  # of a lag: nearer than that to an observation it is at it
-_WITHIN = 2.0  # standard deviations of a person's own lag: so near a kink Laplace's method sees one side of it
 _MOST = 6  # places at most: of more stretches than that some are passed over
 
 
@@ -46,73 +42,6 @@ def arriving(
             other[..., k] = z[torch.tensor(rows, device=z.device)]
             found.append(other)
     return torch.stack(found, 1) if len(found) > 1 else None
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """People (M, N) whose lag, `parameter` of θ and `coordinate` of η, is one with which a dose arrives at an observation: `lag`
-    (M, N), in the others whatever theirs is.
-    """
-
-    coordinate: int
-    parameter: int
-    people: Tensor
-    lag: Tensor
-
-    def some(self, rows: Tensor) -> "Pinned":
-        """Of these people."""
-        return replace(self, people=self.people[:, rows], lag=self.lag[:, rows])
-
-
-def pinned(
-    model: HybridModel,
-    cohort: Cohort,
-    eta: Tensor,  # (M, N, d)
-) -> list[Pinned]:
-    """For each lag that people differ in, who is at a kink of φ."""
-    coordinates = _coordinates(model)
-    if not coordinates:
-        return []
-    with torch.no_grad():
-        theta = model.theta(eta, cohort.conditions.begun)  # a lag is the same in all pieces of a record
-    found = []
-    for k, j, state in coordinates:
-        lag = theta[..., j].expand(len(eta), -1).clone()
-        at = torch.zeros(lag.shape, dtype=torch.bool)
-        for i, values in enumerate(lag.cpu().double().T.numpy()):
-            edges = _passed(cohort, i, state)
-            if len(edges):
-                nearest = edges[np.abs(values[:, None] - edges).argmin(1)]
-                at[:, i] = torch.from_numpy(np.abs(values - nearest) <= _AT * nearest)
-                lag[:, i] = torch.where(at[:, i].to(lag.device), torch.from_numpy(nearest).to(lag), lag[:, i])
-        found.append(Pinned(k, j, at.to(lag.device), lag))
-    return found
-
-
-def beside(
-    model: HybridModel,
-    cohort: Cohort,
-    eta: Tensor,  # (M, N, d)
-    covariance: Tensor,  # (M, N, d, d)
-) -> Tensor:  # (M, N) bool
-    """Whose dose would arrive at an observation within two of their own standard deviations: there φ has a kink.
-
-    The logarithm of a lag is taken to be linear in its coordinate that far.
-    """
-    near = torch.zeros(eta.shape[:2], dtype=torch.bool, device=eta.device)
-    for k, j, state in _coordinates(model):
-        with torch.enable_grad():
-            at = eta.detach().clone().requires_grad_()
-            log_lag = model.theta(at, cohort.conditions.begun)[..., j].log()
-            (slope,) = torch.autograd.grad(log_lag.sum(), at)
-        log_lag = log_lag.detach().expand(len(eta), -1)
-        wide = _WITHIN * slope[..., k].abs() * covariance[..., k, k].detach().sqrt()  # (M, N), of log lag
-        for i in range(eta.shape[1]):
-            edges = torch.from_numpy(_passed(cohort, i, state)).to(eta)
-            if len(edges):
-                away = (log_lag[:, i, None] - edges.log()).abs().amin(1)
-                near[:, i] |= away <= wide[:, i]
-    return near
 
 
 def _coordinates(model: HybridModel) -> list[tuple[int, int, str]]:

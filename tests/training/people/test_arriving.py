@@ -13,7 +13,7 @@ from physics import Administered, LogNormalPopulation, OneCompartmentOral, Param
 from training import Cohort, Record, Search, fit_population, laplace_marginal, personalise
 from training.inference import standard_errors
 from training.marginal.laplace import penalised_marginal
-from training.people.arriving import beside
+from training.people.passing import beside
 
 TIMES = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 12.0])
 KA, CL, V, OMEGA_V, OMEGA_LAG = 1.5, 2.8, 32.0, 0.2, 0.4
@@ -206,5 +206,5 @@ def test_the_error_of_a_lag_says_that_kinks_are_near() -> None:
     assert len(said) == 1
     near = laplace_marginal(model, cohort).beside
     assert near is not None
-    assert said[0].startswith(f"The dose of {int(near.sum())} of 6 people would arrive")
+    assert said[0].startswith(f"The dose of {int(near.sum())} of 6 people would begin to arrive")
     assert not any("Tlag" in one for one in standard_errors(plain(), Cohort.of(records(people(6, 3)), plain())).sentences())
