@@ -211,6 +211,25 @@ def test_a_covariate_that_is_first_said_later_is_said_to_hold_before(tmp_path):
         read_nonmem(table(tmp_path, text.replace("1,1,.", "1,1,140")), units={**UNITS, "WT": "kg"})
 
 
+def test_an_occasion_that_is_first_said_later_is_said_to_have_begun_before(tmp_path):
+    text = "ID,TIME,AMT,DV,EVID,CMT,OCC\n1,0,100,.,1,1,{}\n1,1,0,2,0,2,{}\n1,24,0,1,0,2,1\n1,48,0,1,0,2,2\n"
+    said = "people.csv: OCC of person 1 is first said on line 4, at 24: '?1'?; it is taken to have been that before"
+    with pytest.warns(UserWarning, match=said) as warned:
+        (record,) = read_nonmem(table(tmp_path, text.format(".", ".")), units=UNITS)
+    assert len(warned) == 1
+    with warnings.catch_warnings(action="error"):
+        (whole,) = read_nonmem(table(tmp_path, text.format(1, 1)), units=UNITS)
+    assert record.occasions == whole.occasions == (0.0, 48.0)
+
+
+@pytest.mark.parametrize("order", ["observation-first", "dose-first"])
+def test_of_rows_of_one_time_none_is_later(tmp_path, order):
+    text = "ID,TIME,AMT,DV,EVID,CMT,WT\n1,24,100,.,1,1,.\n1,24,.,3,0,2,70\n1,30,.,5,0,2,75\n"
+    with warnings.catch_warnings(action="error"):
+        (record,) = read_nonmem(table(tmp_path, text), units={**UNITS, "WT": "kg"}, order=order)
+    assert record.changing["WT"][1].tolist() == [70.0, 75.0]
+
+
 def test_a_column_that_is_no_covariate_is_left_out_by_name_unless_it_was_meant(tmp_path):
     """An age is missing: nobody who does not need it is stopped by it. A time since the dose changes, and is kept as that."""
     text = (

@@ -1,5 +1,6 @@
 """What changes within a person's record: covariates that have a new value from a row on, and the occasions."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -93,10 +94,7 @@ def changing_of(
                 f"write a value, or leave {spelled} out: --ignore {spelled}",
             )
         first = next(iter(found))
-        if first > min(times):
-            table.before.setdefault(spelled, []).append(
-                f"of person {person} is first said on {table.place(next(iter(said)))}, at {first:g}: {found[first]:g}"
-            )
+        _note_later(table, spelled, person, times, first, next(iter(said)), f"{found[first]:g}")
         values = list(found.values())
         if name not in moving:
             constant[name] = next(iter(said.values()))
@@ -145,6 +143,8 @@ def occasions_of(
                     f"or leave the column out: {ignored(spelled)}",
                 )
             now = text
+            if not begun:
+                _note_later(table, spelled, person, times, time, row.line, short(text))
             begun[text] = (time if begun else times[0], row.line)
         own[row.line] = float(max(len(begun), 1))
     if not begun:
@@ -168,3 +168,19 @@ def occasions_of(
                 f"would be taken as given in that; give its row the {spelled} {short(label)}, or correct one of the times",
             )
     return tuple(time for time, _ in begun.values()), own
+
+
+def _note_later(
+    table: EventTable,
+    spelled: str,
+    person: str,
+    times: Sequence[float],
+    first: float,
+    line: int,
+    said: str,
+) -> None:
+    """Keep that something is first said later than the person's first row; rows of one time are placed a rounding apart."""
+    if first > min(times) and not math.isclose(first, min(times), rel_tol=1e-12, abs_tol=1e-12):
+        table.before.setdefault(spelled, []).append(
+            f"of person {person} is first said on {table.place(line)}, at {first:g}: {said}"
+        )
