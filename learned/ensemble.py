@@ -147,7 +147,8 @@ def concatenate(modules: list[ModuleT]) -> ModuleT:
             raise ValueError(
                 f"concatenate: {unlike}, in modules 1 and {k}; that is no trainable tensor, and members of one ensemble have it "
                 "in common, so that one of the two would be another model than it was: build all alike, as by copy.deepcopy of "
-                "one, and let their trainable tensors differ, or keep the models apart"
+                "one, and let their trainable tensors differ, or keep the models apart; what of a part of your own says nothing "
+                "of the model, as a count of calls, is left out where its name begins with _, or where `held()` does not name it"
             )
     stacked = copy.deepcopy(modules[0])
     with torch.no_grad():

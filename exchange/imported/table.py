@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def write_table(records: Sequence[Record], path: str | os.PathLike[str], *, repl
     DUR, a column that is there where such a one is. NONMEM itself reads no DUR: there write RATE -2 and D1 = DUR. A dose stands
     at the time at which it arrives; a record that starts before its first dose and value begins with a row of EVID 2.
     Errors: `ValueError` for a file that exists, unless `replace`, and for what a row has no column for: resets and steady
-    states, limits, occasions, covariates that change or that not everybody has, and a part of an infusion whose rate was said;
-    `OSError` where it cannot be written.
+    states, limits, occasions, covariates that change or that not everybody has, a part of an infusion whose rate was said, and
+    doses or values of one time that are equal, whose rows would be one; `OSError` where it cannot be written.
     Law: read again, every record has the same doses, values, covariates and start.
     """
     people = require_records(records, "write_table: records")
@@ -92,6 +93,29 @@ def _require_rows(record: Record) -> None:
         if float(dose.duration) > 0.0 and float(dose.amount) == 0.0:
             raise ValueError(
                 f"{where}: the infusion into {quote(dose.state)} is of nothing, which no row says; leave it out"
+            )
+    _require_once(record, where)
+
+
+def _require_once(record: Record, where: str) -> None:
+    """Raise `ValueError` for equal rows: whoever reads them takes one for a mistake."""
+    given = Counter(
+        (d.state, float(d.time + d.lag), float(d.amount), float(d.duration), d.modelled, _by_duration(d))
+        for d in record.schedule.doses
+    )
+    for (state, time, *_), count in given.items():
+        if count > 1:
+            raise ValueError(
+                f"{where}: {count} equal doses go into {quote(state)} at {time:g}, which read as one row that stands twice; make "
+                "one dose of their sum"
+            )
+    rows = zip(record.times.tolist(), record.values.tolist(), strict=True)
+    seen = Counter((time, j, value) for time, row in rows for j, value in enumerate(row))
+    for (time, j, value), count in seen.items():
+        if count > 1 and value == value:
+            raise ValueError(
+                f"{where}: {quote(record.channels[j])} is {value:g} {count} times at {time:g}, which reads as one row that "
+                "stands twice; leave one out, or write the other a rounding beside it"
             )
 
 

@@ -27,9 +27,8 @@ class Convergence:
     `names` (q,) of the parameters · `away` (M, q): how many standard errors the typical value of each would still move, in
     one Newton step of the objective in which everyone's own coordinates are at their best, and `moves` (M, q) how many of
     the spreads ω between people, or occasions · `fall` (M,): by how much the objective of everyone together fell in the
-    last tenth of the
-    steps, in three at least, or in all where there were fewer, NaN where nobody kept count · `people`, how many they are ·
-    `unfinished`: the ids of those whose own coordinates were not found under some member.
+    last tenth of the steps, in three at least, or in all where there were fewer, NaN where nobody kept count · `people`, how many
+    they are · `unfinished`: the ids of those whose own coordinates were not found under some member.
     A member has arrived where no typical value is more than one standard error and a tenth of ω away, and the objective fell by
     at most ½, which no likelihood could tell apart, or .01 a person; the fit has, where more than half of its members have.
     """

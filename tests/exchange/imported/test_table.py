@@ -119,3 +119,21 @@ def test_what_no_row_can_say_is_refused(tmp_path: Path) -> None:
             write_table(wrong, tmp_path / "no.csv")
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "no.csv").exists()
+
+
+def test_equal_rows_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """They would be read as one row that stands twice."""
+    target = tmp_path / "table.csv"
+    twice = {"bolus": Dose("gut", 0.0, 10.0), "infusion": Dose("gut", 0.0, 10.0, 3.0)}
+    for dose in twice.values():
+        with pytest.raises(ValueError, match=r"record 1: 2 equal doses go into 'gut' at 0, .* make one dose of their sum"):
+            write_table([Record("1", Schedule((dose, dose)), [1.0], [[1.0]], ("concentration",))], target)
+    with pytest.raises(ValueError, match=r"record 1: 'concentration' is 2 2 times at 1, which reads as one row"):
+        write_table([Record("1", Schedule(), [1.0, 1.0], [[2.0], [2.0]], ("concentration",))], target)
+    assert not target.exists()
+    both = Schedule((twice["infusion"], Dose("gut", 0.0, 10.0, 3.0, kept="rate")))
+    missing = Record("1", both, [1.0, 1.0, 2.0], [[2.0], [3.0], [np.nan]], ("concentration",))
+    written = write_table([missing], target)
+    (again,) = read_table(written, units=UNITS, compartments=WHERE, channels={1: "concentration"}).records
+    assert again.schedule.doses == both.doses
+    assert again.values[:, 0].tolist() == [2.0, 3.0]
