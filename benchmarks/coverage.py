@@ -119,6 +119,9 @@ def main() -> int:
     parser.add_argument("--part", default="0/1", help="k/K: every K-th study from the k-th on")
     parser.add_argument("--read", action="store_true", help="only the table of what there is")
     a = parser.parse_args()
+    missing = [str(file) for file in a.file if not file.exists()]
+    if a.read and missing:
+        parser.error(f"--read: there is no {', '.join(missing)}")
     torch.set_num_threads(1)
     k, K = (int(v) for v in a.part.split("/"))
     lines = [json.loads(text) for file in a.file if file.exists() for text in file.read_text().splitlines()]
