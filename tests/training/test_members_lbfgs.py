@@ -110,6 +110,20 @@ def test_it_goes_on_from_what_its_state_says() -> None:
     assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
 
 
+def test_it_says_the_objective_in_the_type_of_its_tensors() -> None:
+    x = torch.ones(2, 1, requires_grad=True)
+    optimiser = MembersLBFGS([x])
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        value = x.square().sum(1)
+        value.sum().backward()
+        return value
+
+    assert optimiser.step(closure).dtype == x.dtype == torch.float32
+    assert float(x.detach().max()) == pytest.approx(0.95)
+
+
 def test_a_trial_that_cannot_be_simulated_is_taken_back_and_the_first_point_is_not_forgiven() -> None:
     x = torch.tensor([[1.0]], dtype=torch.float64, requires_grad=True)
     optimiser = MembersLBFGS([x], lr=1.0)

@@ -50,7 +50,7 @@ class MembersLBFGS(Optimizer):
             search.index += 1
             self._place(search.point)
         self.state[self._tensors[0]] = {name.replace(".", "-"): t for name, t in search.saved().items()} | {"index": search.index}
-        return search.loss
+        return search.loss.to(self._tensors[0].dtype)
 
     def _tried(self, closure: Callable[[], Any], like: Tensor) -> Tensor:  # (M,)
         try:
