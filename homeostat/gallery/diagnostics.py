@@ -23,11 +23,8 @@ from physics.arguments import counted
 from training.trust.null_band import NullBand
 from training.trust.verdicts import Verdict
 
+_HAVE = ("measurement has", "measurements have")
 SHOWN = 24  # rows of a table on a page; the files have all
-
-
-def _left_out(count: int) -> str:
-    return counted(count, "measurement has", "measurements have")
 
 
 def diagnostics_section(folder: Path, found: Diagnosed, since: str, *, fitted_on: bool) -> Section:
@@ -60,7 +57,7 @@ def population_sentences(found: Diagnosed) -> list[str]:
                 f"outside their bands, "
                 f"where 95 % of right models have up to "
                 f"{one.strays.upper:.0f}{': the population is not as the model says' if far else ''}."
-                + (f" {_left_out(one.left_out)} no place in it: {one.why}." if one.left_out else "")
+                + (f" {counted(one.left_out, *_HAVE)} no place in it: {one.why}." if one.left_out else "")
             )
     return said
 

@@ -8,7 +8,7 @@ import torch
 
 from homeostat.study.estimated import Estimated
 from hybrid import HybridModel, SimulationError, Solver
-from physics.arguments import counted
+from physics.arguments import InputError, counted
 from physics.glance import glance
 from training import Cohort, Personal
 from training.diagnostics import (
@@ -83,10 +83,9 @@ class Diagnosed:
         return found
 
 
-def without_cure(message: str) -> str:
-    """A refusal's reason alone: "name: reason; write …" without what follows "; write" or "; check"."""
-    for begin in ("; write ", "; check ", "; give "):
-        message = message.partition(begin)[0]
+def without_cure(refused: Exception) -> str:
+    """The reason alone, for who reads a page and writes no Python."""
+    message = refused.problem if isinstance(refused, InputError) else str(refused)
     who, told, reason = message.partition(": ")
     return f"{_CALLED[who]}: {reason.rstrip('.')}." if told and who in _CALLED else f"{message.rstrip('.')}."
 
@@ -109,8 +108,7 @@ def diagnosed(
         try:
             return make()
         except (ValueError, SimulationError) as error:
-            # who reads a page writes no Python: the reason, without what a program would write
-            missing.append(without_cure(str(error)))
+            missing.append(without_cure(error))
             return None
 
     N, (T, p) = len(cohort.ids), cohort.y.shape[1:]

@@ -52,6 +52,11 @@ class Doses:
     who: Tensor
     mesh: Mesh
 
+    @property
+    def slow(self) -> Tensor:  # (N, D) bool
+        """What runs in, and so has an end."""
+        return (self.left > 0) | (self.duration.detach() > 0)
+
     @staticmethod
     def of(
         schedules: Sequence[Schedule],
@@ -283,7 +288,7 @@ def _arrivals(
     late, lasts, amount = delays(given, delivery, theta, n)
     arrives = given.time + given.lag + late
     # what lasts no time that a number can tell is there at once: no rate divides by it
-    slow = ((given.left > 0) | (given.duration.detach() > 0)) & ((arrives + lasts).detach() > arrives.detach())
+    slow = given.slow & ((arrives + lasts).detach() > arrives.detach())
     return arrives, lasts, amount, slow
 
 

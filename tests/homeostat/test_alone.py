@@ -20,7 +20,9 @@ from homeostat.progress import held
 from homeostat.study.by_likelihood import Optimum, noting, plan_of
 from homeostat.study.diagnosed import without_cure
 from homeostat.study.estimated import Estimated, estimated, together
+from hybrid import SimulationError
 from learned import Ensemble, Zero
+from physics.arguments import InputError
 from tests.homeostat.shell import run
 from tests.training.inference.linear import cohort_of, lines
 from training import Fitted, last, personalise
@@ -310,7 +312,7 @@ def test_a_table_with_limits_says_what_counts_where(tmp_path: Path) -> None:
 
 
 def test_a_refusal_on_a_page_is_its_reason_alone() -> None:
-    refused = "predictive_check: it cannot be; write corrected=False, or check it"
+    refused = InputError("predictive_check: it cannot be", "write corrected=False, or check it")
     assert without_cure(refused) == "No predictive check: it cannot be."
-    assert without_cure("residuals: it is noise; give another model") == "No residuals: it is noise."
-    assert without_cure("person 3: not finite at time 4.") == "person 3: not finite at time 4."
+    assert without_cure(InputError("residuals: it is noise", "give another model")) == "No residuals: it is noise."
+    assert without_cure(SimulationError("person 3: not finite at time 4.")) == "person 3: not finite at time 4."

@@ -9,6 +9,7 @@ import torch
 from hybrid import Concentration, Dose, HybridModel, Schedule, simulate
 from learned import AdditiveProportional
 from physics import Administered, LogNormalPopulation, OneCompartmentOral, Parameter
+from tests.training.typical_slopes import slopes_and_differences
 from training import Cohort, Record, Search, fit, fit_population, laplace_marginal, personalise, shoot
 
 LAG = Parameter("Tlag", "h", 0.5, 0.01, 4.0)
@@ -52,23 +53,15 @@ def test_slopes_of_the_marginal_likelihood_are_those_of_differences(curvature: s
     model = made((0.61, 0.8, 2.3, 20.0))
     cohort = Cohort.of(people(model, 2, 0), model)
     mode = laplace_marginal(model, cohort).mode
-    (place,) = [p for p in model.population.parameters() if p.requires_grad]
-    assert place.shape == (1, 7)
 
     def value() -> torch.Tensor:
         return laplace_marginal(model, cohort, start=mode, curvature=curvature).value.sum()  # type: ignore[arg-type]
 
-    (slope,) = torch.autograd.grad(value(), place)
-    for k in range(place.shape[-1]):
-        ends = []
-        for side in (1.0, -1.0):
-            with torch.no_grad():
-                place[0, k] += side * 1e-4
-            ends.append(float(value().detach()))
-            with torch.no_grad():
-                place[0, k] -= side * 1e-4
+    slopes, differences = slopes_and_differences(model, value)
+    assert slopes.shape == (7,)
+    for k, (slope, difference) in enumerate(zip(slopes.tolist(), differences.tolist(), strict=True)):
         # second differences of φ and the steps of rk4, which are as many at both ends but where they cross a whole number
-        assert float(slope[0, k]) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=2e-3, abs=2e-3), k
+        assert slope == pytest.approx(difference, rel=2e-3, abs=2e-3), k
 
 
 def test_personal_modes_are_the_same_whoever_else_is_there() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from physics.arguments import InputError
 from training.diagnostics.simulated import SimulatedCohorts
 
 
@@ -37,11 +38,11 @@ class Censoring:
         inside = known & torch.isfinite(lower) & torch.isfinite(upper) & ~under
         if bool(inside.any()):
             i, t, c = torch.nonzero(inside)[0].tolist()
-            raise ValueError(
+            raise InputError(
                 f"{name}: {simulated.about.channels[c]} of person {simulated.about.ids[i]} is known to lie between "
                 f"{float(lower[i, t, c]):g} and {float(upper[i, t, c]):g}, and only values below or above one limit "
-                f"have a place here; "
-                "leave such people out, simulated.people(index)"
+                "have a place here",
+                "leave such people out, simulated.people(index)",
             )
         if not bool((under | over).any()):
             return None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hybrid.frames import frame_of
-from physics.arguments import require_flag, require_generator, require_kind, require_number
+from physics.arguments import InputError, require_flag, require_generator, require_kind, require_number
 from physics.glance import Summary, glance
 from training.diagnostics.censored import Censoring, imputed
 from training.diagnostics.members import About
@@ -110,9 +110,10 @@ def npde(
     there = simulated.measured.flatten(1)  # (N, L)
     longest = int(there.sum(1).max()) if N else 0
     if decorrelate and 2 * longest >= K:
-        raise ValueError(
+        raise InputError(
             f"npde: somebody has {longest} measurements, and their covariance is estimated of {K} draws, of which more than "
-            f"{2 * longest} are needed (1,000 are usual); draw more cohorts, or write npde(…, decorrelate=False)"
+            f"{2 * longest} are needed (1,000 are usual)",
+            "draw more cohorts, or write npde(…, decorrelate=False)",
         )
     values, y = simulated.values.flatten(2), simulated.y.flatten(1)
     censoring = Censoring.of(simulated, "npde")

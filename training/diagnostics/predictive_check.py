@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from hybrid.frames import frame_of
-from physics.arguments import quote, require_flag, require_kind, require_number
+from physics.arguments import InputError, quote, require_flag, require_kind, require_number
 from physics.glance import Summary, glance
 from training.diagnostics.censored import Censoring
 from training.diagnostics.members import About
@@ -237,9 +237,10 @@ def _corrections(
         (outside, "they lie outside the bins"),
     ]
     if (below | steep | outside).all():
-        raise ValueError(
+        raise InputError(
             f"predictive_check: no prediction of {channel} within the bins is above 0 and near the others of its bin, and "
-            "what is corrected is divided by it; write corrected=False"
+            "what is corrected is divided by it",
+            "write corrected=False",
         )
     return ratio, out
 
@@ -269,14 +270,15 @@ def _censored(
     if censoring is None or not bool(censoring.side[..., c].any()):
         return none, values, drawn, np.zeros(len(values), dtype=bool)
     if not censoring.single[c]:
-        raise ValueError(
-            f"predictive_check: {name} has several limits of quantification, and one quantile has one; check each by itself, "
-            "simulated.people(index)"
+        raise InputError(
+            f"predictive_check: {name} has several limits of quantification, and one quantile has one",
+            "check each by itself, simulated.people(index)",
         )
     if corrected:
-        raise ValueError(
+        raise InputError(
             f"predictive_check: some of {name} is known by a limit alone, which a correction would make another one for each "
-            "measurement; write corrected=False, or check each dose by itself, simulated.people(index)"
+            "measurement",
+            "write corrected=False, or check each dose by itself, simulated.people(index)",
         )
     side = censoring.side[..., c].cpu()[there].numpy()
     low, high = (float(v[..., c].cpu()[there][0]) for v in (censoring.low, censoring.high))

@@ -10,7 +10,7 @@ from hybrid import HybridModel, Solver
 from hybrid.defaults import differentiating
 from hybrid.frames import frame_of
 from hybrid.threads import of_slopes, threads_by
-from physics.arguments import require_choice
+from physics.arguments import InputError, require_choice
 from physics.glance import Summary, glance
 from training.diagnostics.members import ROWS, About, chosen, personal_of, simulated_rows, without
 from training.people.arguments import require_fit
@@ -116,19 +116,17 @@ def residuals(
     require_fit(model, cohort, "residuals", solver)
     require_choice(root, ("symmetric", "cholesky"), "residuals: root")
     if model.process is not None:
-        raise ValueError(
+        raise InputError(
             "residuals: this model has process noise, by which measurements are correlated along time beyond what η "
-            "does, and CWRES "
-            "would take them for independent; write npde(simulated_cohorts(model, cohort, 1000, generator), "
-            "generator), which draws "
-            "whole paths"
+            "does, and CWRES would take them for independent",
+            "write npde(simulated_cohorts(model, cohort, 1000, generator), generator), which draws whole paths",
         )
     T, p = cohort.y.shape[1:]
     if T * p > _LONG:
-        raise ValueError(
+        raise InputError(
             f"residuals: somebody has {T * p} places for measurements, and the covariance of all of them together is "
-            f"taken apart for "
-            f"up to {_LONG}; look at shorter records, or at the innovations of a filter (homeostat follow)"
+            f"taken apart for up to {_LONG}",
+            "look at shorter records, or at the innovations of a filter (homeostat follow)",
         )
     model, cohort, about = chosen(model, cohort, member, "residuals")
     personal = personal_of(model, cohort, personal, member, solver, "residuals")
@@ -216,17 +214,17 @@ def whitened(
     if root == "cholesky":
         lower, wrong = torch.linalg.cholesky_ex(C / (scale[:, :, None] * scale[:, None, :]))
         if bool((wrong > 0).any()):
-            raise ValueError(_singular())
+            raise _singular()
         return torch.linalg.solve_triangular(lower, (error / scale).movedim(0, -1), upper=False).movedim(-1, 0)
     values, vectors = torch.linalg.eigh(C)
     if bool((values <= 0.0).any()):
-        raise ValueError(_singular())
+        raise _singular()
     return (error[..., None, :] @ vectors @ (vectors / values.sqrt()[:, None]).mT)[..., 0, :]
 
 
-def _singular() -> str:
-    return (
+def _singular() -> InputError:
+    return InputError(
         "the covariance of somebody's measurements is not positive definite: two of them are one measurement, or "
-        "there are as many "
-        "as draws; give more draws, or leave replicates out"
+        "there are as many as draws",
+        "give more draws, or leave replicates out",
     )

@@ -54,8 +54,7 @@ class ShootingStep:
     polish by L-BFGS, by how much any number moves at most · `best`, the fit to keep if training ends here · `held_out` (M,) the
     latest mean −log predictive density per measurement that judges, over whole records, NaN before the first look and where
     nothing judges, infinite where whole records could not be simulated yet · `now`, a function that copies the fit as it is
-    after this step, to be called before the next
-    one · `ended` and `compared`, as in `Step`.
+    after this step, to be called before the next one · `ended` and `compared`, as in `Step`.
     """
 
     index: int

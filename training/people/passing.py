@@ -152,15 +152,10 @@ class _Edges:
         delay = given.times[:, None, :] - begun[..., None]  # (N, D, T)
         # what has no amount changes nothing; after everything began anew nothing of it comes any more
         open_ = (delay > 0.0) & (given.times[:, None, :] <= given.stop[..., None]) & (given.amount.detach() > 0.0)[..., None]
-        delay, open_ = torch.cat([delay, delay], 1), torch.cat([open_, open_ & _slow(given)[..., None]], 1)
+        delay, open_ = torch.cat([delay, delay], 1), torch.cat([open_, open_ & given.slow[..., None]], 1)
         away = torch.where(open_, delay, 1.0).log() - middle[..., None]
         moves = slope.square().sum(-1).sqrt() > _MOVES if d else torch.zeros_like(middle, dtype=torch.bool)
         return _Edges(delay, away, open_ & moves[..., None], slope)
-
-
-def _slow(given: Doses) -> Tensor:  # (N, D) bool
-    """What runs in, and so has an end."""
-    return (given.left > 0) | (given.duration.detach() > 0)
 
 
 def _doses(cohort: Cohort) -> Doses:

@@ -12,6 +12,7 @@ from scipy.integrate import quad
 from hybrid import Concentration, Dose, HybridModel, Schedule
 from learned import Constant
 from physics import Administered, LinearisedBackbone, LogNormalPopulation, Mechanism, Parameter
+from tests.training.typical_slopes import slopes_and_differences
 from training import Cohort, Record, laplace_marginal
 from training.marginal.kinks import log_half
 from training.people.passing import pinned
@@ -136,18 +137,9 @@ def test_a_cliff_of_two_coordinates_and_its_slopes() -> None:
 
 def assert_slope(model: HybridModel, value: Callable[[], torch.Tensor]) -> None:
     """Along the typical values it is that of differences."""
-    (place,) = [p for p in model.population.parameters() if p.requires_grad]
-    (slope,) = torch.autograd.grad(value(), place)
-    for k in range(place.shape[-1]):
-        ends = []
-        for side in (1.0, -2.0):
-            with torch.no_grad():
-                place[0, k] += side * 1e-4
-            ends.append(float(value().detach()))
-        with torch.no_grad():
-            place[0, k] += 1e-4
+    for k, (slope, difference) in enumerate(zip(*slopes_and_differences(model, value), strict=True)):
         # differences leave 1e-8 of the third derivative, and the modes' own accuracy over the step
-        assert abs(float(slope[0, k]) - (ends[0] - ends[1]) / 2e-4) < 2e-2 + 2e-3 * abs(float(slope[0, k])), k
+        assert abs(float(slope - difference)) < 2e-2 + 2e-3 * abs(float(slope)), k
 
 
 def infused() -> HybridModel:

@@ -51,7 +51,7 @@ class LeftOut:
 @dataclass(frozen=True)
 class EventTable:
     """The whole table: `name` to speak of it, `columns` by their standard names, `rows`, and what was `left_out`;
-    `before`, of whom a covariate is first said later than their first row.
+    `before`, of whom a covariate or an occasion is first said later than their first row.
 
     `header_line`: None for a table that is no file, whose rows are counted from 0.
     """

@@ -134,8 +134,8 @@ def read_table(
       not read, with the line and the cure.
     - every other column: a covariate, one number for each person, or numbers that hold from their row on (`Record.changing`),
       the first of them before it too (`Table.notes` says of whom), and a value is read with those of its own row. NONMEM's PREDPP
-      takes a row's value for the interval that ends with it. Where a table was written for that, move such a
-      column up by one row within each person,
+      takes a row's value for the interval that ends with it. Where a table was written for that, move such a column up by one row
+      within each person,
       frame.groupby("ID")["WT"].transform(lambda w: w.shift(-1).ffill()): people then go through the same θ from row to row, and a
       value is read with what the row after it had said.
 
