@@ -1,6 +1,7 @@
 """`MembersLBFGS`: many minima at once, as one of torch's optimisers."""
 
 import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -26,13 +27,17 @@ def start(rows: Tensor) -> list[Tensor]:
     return [begin[:, :1].clone().requires_grad_(), begin[:, 1:].reshape(-1, 3, 1).clone().requires_grad_()]
 
 
-def going(tensors: list[Tensor], rows: Tensor, lr: float = 0.5) -> tuple[Callable[[], Tensor], MembersLBFGS, list[int]]:
-    """A step, what takes it, and a list as long as the objective was asked for."""
+def going(
+    tensors: list[Tensor], rows: Tensor, lr: float = 0.5, wall: float = math.inf
+) -> tuple[Callable[[], Tensor], MembersLBFGS, list[int]]:
+    """A step, what takes it, and a list as long as the objective was asked for; beyond `wall` the first cannot be simulated."""
     calls: list[int] = []
     optimiser = MembersLBFGS(tensors, lr, tolerance=1e-7)
 
     def closure() -> Tensor:
         calls.append(1)
+        if float(tensors[0].detach()[0, 0]) > wall:
+            raise SimulationError("the first member leaves")
         optimiser.zero_grad()
         value = bowls(torch.cat([tensors[0], tensors[1].flatten(1)], 1), rows)
         value.sum().backward()
@@ -81,6 +86,40 @@ def test_members_do_not_influence_each_other(row: int) -> None:
     alone, _, _ = run(torch.tensor([row]), 12)
     for a, b in zip(together, alone, strict=True):
         torch.testing.assert_close(a[row], b[0], rtol=1e-9, atol=1e-12)
+
+
+def test_one_that_runs_into_what_cannot_be_simulated_keeps_nobody_else() -> None:
+    """Its minimum lies beyond; the others go the way that they go without it."""
+    rows = torch.arange(3)
+    tensors, free = start(rows), start(rows)
+    step, _, _ = going(tensors, rows, wall=-0.5)
+    without, _, _ = going(free, rows)
+    for _ in range(40):
+        step()
+        without()
+        assert float(tensors[0].detach()[0, 0]) <= -0.5
+    for a, b in zip(tensors, free, strict=True):
+        torch.testing.assert_close(a[1:], b[1:], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [math.nan, 1.0, math.inf])
+def test_one_without_a_slope_stays_and_keeps_nobody_else(value: float) -> None:
+    x = torch.tensor([[1.0], [1.0]], dtype=torch.float64, requires_grad=True)
+    optimiser = MembersLBFGS([x], lr=0.5, tolerance=1e-9)
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        assert bool(torch.isfinite(x.detach()).all())
+        loss = x.square().sum(1)
+        loss.sum().backward()
+        assert x.grad is not None
+        x.grad[0] = math.nan
+        return torch.cat([loss.new_tensor([value]), loss[1:].detach()])
+
+    for _ in range(20):
+        optimiser.step(closure)
+    assert float(x.detach()[0]) == 1.0
+    assert float(x.detach()[1]) == pytest.approx(0.0, abs=1e-8)
 
 
 def test_no_step_moves_a_number_by_more_than_the_rate() -> None:

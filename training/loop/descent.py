@@ -140,7 +140,9 @@ class LineSearch:
     def trial(self) -> tuple[Tensor, Tensor]:
         # a quasi-Newton step trusts a curvature that it has seen along a few directions; none may leap
         bounded = (self.longest / self.direction.abs().amax(1).clamp(min=1e-300)).clamp(max=1.0)
-        self.move = torch.where(self.finished, 0.0, self.length * bounded)[:, None] * self.direction
+        # who has no direction, where a slope is no number, stays, and keeps nobody else from being evaluated
+        still = self.finished | ~torch.isfinite(self.direction).all(1)
+        self.move = torch.where(still[:, None], 0.0, (self.length * bounded)[:, None] * self.direction)
         return self.point + self.move, self.carried
 
     def take(self, new: Point) -> None:

@@ -31,7 +31,8 @@ class MembersLBFGS(Optimizer):
         """Try one point of every member; the objective (M,) where each is then.
 
         `closure()` gives the objectives (M,), infinite where there is none, and leaves the gradients of their sum in the tensors.
-        A trial that cannot be simulated is not known to be one member's: all of them take a shorter step.
+        Where a trial cannot be simulated, which does not say whose it was, each member is tried alone, and who fails then takes a
+        shorter step.
         Errors: `SimulationError` where the search begins.
         """
         if closure is None:
@@ -44,20 +45,33 @@ class MembersLBFGS(Optimizer):
             loss = closure().detach().double()
             search = self._search(self._at(loss), loss)
         if not all(search.said(-1).ended):
-            point, _ = search.trial()
-            self._place(point)
-            search.take(self._point(self._tried(closure, search.loss)))
+            search.take(self._tried(closure, search.trial()[0], search.point))
             search.index += 1
             self._place(search.point)
         self.state[self._tensors[0]] = {name.replace(".", "-"): t for name, t in search.saved().items()} | {"index": search.index}
         return search.loss.to(self._tensors[0].dtype)
 
-    def _tried(self, closure: Callable[[], Any], like: Tensor) -> Tensor:  # (M,)
+    def _tried(self, closure: Callable[[], Any], trial: Tensor, point: Tensor) -> Point:
+        """What the objective is at the trial of each member, infinite for who cannot be simulated there."""
+        found = self._at_point(closure, trial)
+        if found is not None:
+            return found
+        gradient, loss = torch.zeros_like(trial), torch.full_like(trial[:, 0], torch.inf)
+        for m in range(len(trial) if len(trial) > 1 else 0):
+            only = point.clone()
+            only[m] = trial[m]
+            alone = self._at_point(closure, only)
+            if alone is not None:
+                loss[m], gradient[m] = alone.loss[m], alone.gradient[m]
+        return Point(loss, torch.full_like(loss, torch.nan), gradient, gradient[:, :0])
+
+    def _at_point(self, closure: Callable[[], Any], point: Tensor) -> Point | None:
+        self._place(point)
         try:
-            return closure().detach().double()
+            return self._point(closure().detach().double())
         except SimulationError:
             self.zero_grad()
-            return torch.full_like(like, torch.inf)
+            return None
 
     def _search(self, point: Tensor, loss: Tensor) -> LineSearch:
         nobody = torch.zeros_like(loss, dtype=torch.bool)
