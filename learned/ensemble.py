@@ -139,7 +139,7 @@ def concatenate(modules: list[ModuleT]) -> ModuleT:
         module_of(one, "concatenate: each of modules")
     shapes = {tuple((name, p.shape[1:], p.device, p.dtype) for name, p in one.named_parameters()) for one in modules}
     if len(shapes) > 1:
-        kinds = shown([type(m).__name__ for m in modules])
+        kinds = shown([f"{type(m).__name__} of {next((str(p.dtype) for p in m.parameters()), 'no type')}" for m in modules])
         raise ValueError(f"concatenate: {kinds} differ in their trainable tensors; members of one ensemble have one structure")
     for k, one in enumerate(modules[1:], 2):
         unlike = difference(modules[0], one)

@@ -140,16 +140,17 @@ class Bundle:
         require_own_calibration(scores, cohort.ids)
         require_kind(provenance, (Mapping, type(None)), "Bundle.of: provenance", '{"table": "people.csv"}')
         remembered = {} if solver is None else {"settings.solver": name_of(solver)}
+        reference = Reference.of(model, cohort, people, solver=solver)
         return Bundle(
             copy.deepcopy(model).to("cpu"),  # `to` moves a module itself, and the caller goes on with this one
-            people_of(cohort),
+            people_of(cohort, reference.units),
             replace(people.to("cpu"), ids=cohort.ids),
             cohort.mesh,
             claims,
             calibration=scores,
             provenance={**(provenance or {}), **remembered},
             nonnegative=never_negative(cohort.records),
-            reference=Reference.of(model, cohort, people, solver=solver),
+            reference=reference,
         )
 
     @property

@@ -1,7 +1,7 @@
 """What a bundle keeps of a fitted person, and how that is written as JSON."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ from hybrid.schedules.dose import as_float
 from hybrid.schedules.steady import Steady
 from physics.arguments import quote, require_kind, require_number, require_text
 from physics.glance import Summary, glance
-from training.people import Cohort
+from physics.units import convert
+from training.people import Cohort, Record
 from training.people.records import LONGEST_ID
+from training.shift.given import ratio_of
 
 # what each part holds, and nothing else: a word that this program does not know may change what all the others mean
 _PERSON = ({"id", "schedule", "covariates", "baseline"}, {"until"})
@@ -61,13 +63,20 @@ class Person:
                 require_number(value, "Person: baseline, each number,")
 
 
-def people_of(cohort: Cohort) -> tuple[Person, ...]:
-    """What is kept of a cohort's people, in its order and its model's units: the covariates that the cohort carries."""
+def people_of(cohort: Cohort, units: Mapping[str, str]) -> tuple[Person, ...]:
+    """What is kept of a cohort's people, in its order and its model's units: the covariates that the cohort carries, those that
+    no part of the model reads in these `units`, where theirs join them.
+    """
     given = cohort.conditions
     return tuple(
-        Person(r.id, r.schedule, {name: r.covariates[name] for name in given.covariates}, tuple(row), _last(r.times, r.values))
+        Person(r.id, r.schedule, _carried(r, given.covariates, units), tuple(row), _last(r.times, r.values))
         for r, row in zip(cohort.records, given.baseline.tolist(), strict=True)
     )
+
+
+def _carried(record: Record, names: Iterable[str], units: Mapping[str, str]) -> dict[str, float]:
+    ratios = {name: ratio_of(record.units.get(name), units.get(name)) for name in names}
+    return {name: float(convert(record.covariates[name], r)) for name, r in ratios.items() if r is not None}
 
 
 def _last(

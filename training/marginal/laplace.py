@@ -39,7 +39,8 @@ class Marginal:
     likely, and the best start for the next call · `converged` (M, N), whether the mode was found · `failed`, index → why ·
     `beside` (M, N), whose dose would begin to arrive at an observation, or end there, within two of their own standard deviations
     of the mode, or does so at the mode: there the likelihood has a kink or a cliff, of which Laplace's method sees the mode's
-    side alone, and may be some 2 nats off. None where θ says nothing of doses, and at the steps of a fit, which do not ask.
+    side alone, and may be several nats off (5 were seen). None where θ says nothing of doses, and at the steps of a fit, which
+    do not ask.
     """
 
     value: Tensor

@@ -10,7 +10,7 @@ from torch.nn import Module
 
 from hybrid import Schedule
 from hybrid.schedules.columns import as_array
-from hybrid.schedules.dose import SAME
+from hybrid.schedules.dose import slack
 from physics.arguments import quote, require_kind, require_names, require_number, require_text, shortened
 from physics.glance import Summary, glance
 from physics.units import require
@@ -211,7 +211,7 @@ class Record:
     def _require_begun(self, times: np.ndarray, what: str, write: str) -> None:
         """Raise `ValueError` where the first of `times` is after the start: what is said later was not said to hold before."""
         start, first = float(self.schedule.start), float(times[0])
-        if first - start > SAME * max(abs(start), abs(first)):
+        if first - start > slack(start, first, *self.times.tolist()):
             raise ValueError(
                 f"record {self.id}: {what} is not known before {first:g}, and the person starts at {start:g}; begin its times "
                 f"at {start:g}, with {write}"

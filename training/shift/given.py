@@ -1,5 +1,7 @@
 """What people were given and when they were measured, as events in time and levels of inputs."""
 
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -51,12 +53,23 @@ def ratio_of(have: str | None, want: str | None) -> Fraction | None:
 
     What states no unit is in the other's; what has one does not join what was had without one.
     """
-    if have is None or have == want:
+    if have is None or have == (want or "1"):
         return Fraction(1)
     try:
-        return factor(have, "1" if want is None else want)
+        return None if want is None else factor(have, want)
     except ValueError:
         return None
+
+
+def commonest_units(records: Sequence[Record]) -> dict[str, str]:
+    """For each covariate of which anybody states a unit the one that joins most of those stated, of equals the first."""
+    found = {}
+    for name in dict.fromkeys(name for one in records for name in (*one.covariates, *one.changing)):
+        stated = Counter(one.units[name] for one in records if name in one.units)
+        if stated:
+            joined = {unit: sum(n for other, n in stated.items() if ratio_of(other, unit) is not None) for unit in stated}
+            found[name] = max(joined, key=lambda unit: joined[unit])
+    return found
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,18 @@ class Given:
             changing, units = (self.changing[i] if self.changing else ()), (self.units[i] if self.units else {})
             found.append(Beforehand(known, came, levels, changing, units))
         return found
+
+
+def warn_of_strange(given: Given, units: Mapping[str, str]) -> None:
+    """Warn of people of a training whose unit of a covariate does not join that of the others: they have no say in its range."""
+    each = zip(given.ids, given.beside({}), strict=True)
+    strange = [(who, why) for who, one in each for why in one.stated_in(units)[1].values()]
+    if strange:
+        more = f" (so of {len(strange) - 1} more)" if len(strange) > 1 else ""
+        warnings.warn(
+            f"the range of a covariate is made without person {strange[0][0]}{more}, of whom {strange[0][1]}; correct the unit",
+            stacklevel=3,
+        )
 
 
 def always(envelopes: Mapping[str, Envelope]) -> list[str]:

@@ -23,7 +23,7 @@ from physics.glance import Summary, glance
 from training.people import Cohort, Personal
 from training.people.cohort import in_float64
 from training.shift.envelope import MORE, Envelope, Left
-from training.shift.given import Beforehand, Given
+from training.shift.given import Beforehand, Given, commonest_units, warn_of_strange
 from training.shift.limits import box_of, upper_limit
 from training.shift.measured import Measured, Spread, kinetic_reasons
 from training.shift.seen import apart, distances, largest, typically
@@ -138,8 +138,8 @@ class Reference:
             require_same_people(personal.ids, cohort.ids, "Reference.of: personal and cohort", write)
         model, cohort = in_float64(model, cohort)
         given = Given.of(cohort, cohort)
-        # of what no part of the model reads the unit is that of the first who states one, and the others' are brought to it
-        units = {**_units(model), **{name: unit for one in cohort.records[::-1] for name, unit in one.units.items()}}
+        units = {**_units(model), **commonest_units(cohort.records)}
+        warn_of_strange(given, units)
         known = {name: values[np.isfinite(values)] for name, values in given.known_in(units).items()}
         known = {name: values for name, values in known.items() if len(values) >= min(FEWEST_KNOWN, len(cohort.ids))}
         columns = {name: values for name, values in known.items() if not _categorical(values)}

@@ -281,3 +281,16 @@ def test_what_changes_is_known_from_the_start() -> None:
             Record("1", given, [1.0, 30.0], [1.0, 2.0], "concentration", **more)
     at = {"WT": ([-1.0, 24.0], [140.0, 150.0])}
     assert Record("1", given, [1.0, 30.0], [1.0, 2.0], "concentration", changing=at).changing["WT"][0][0] == -1.0
+
+
+@pytest.mark.parametrize("begin", [0.0, 7.3, 1000.1])
+def test_a_start_that_is_a_rounding_before_what_is_known_is_the_same_on_every_clock(begin: float) -> None:
+    """A person's own clock reads 0 there, of which a rounding is no share."""
+    start = begin - 3.0 * np.spacing(begin) if begin else 0.0
+    first = begin if begin else 1e-16
+    given = Schedule((Dose("gut", begin, 100.0),), start=start)
+    one = Record("a", given, [begin + 1.0, begin + 30.0], [1.0, 2.0], "concentration", occasions=(first, begin + 24.0))
+    own = one.on_own_clock()
+    assert own.occasions == pytest.approx((0.0, 24.0), abs=1e-9)
+    with pytest.raises(ValueError, match="the occasion is not known before"):
+        replace(one, occasions=(begin + 1e-3, begin + 24.0))

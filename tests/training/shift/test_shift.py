@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.stats import chi2, norm
 
+from exchange import Bundle
 from hybrid import Concentration, Dose, HybridModel, Prediction, Schedule, Shift, ShiftReason, Signal, predict, rollout
 from learned import AdditiveProportional, Ensemble
 from physics import LogNormalPopulation, OneCompartmentOral
@@ -18,6 +19,7 @@ from training import Cohort, Personal, Record, forecast, personalise
 from training.people import prior
 from training.shift import Reference, compared
 from training.shift.envelope import Envelope, Events
+from training.shift.given import ratio_of
 from training.shift.limits import box_of, lower_limit, upper_limit
 from training.shift.measured import Spread
 from training.shift.seen import disagreement, distances
@@ -433,6 +435,36 @@ def test_a_covariate_that_no_part_reads_is_compared_in_one_unit(
     found = Reference.of(model, Cohort.of(mixed, model))
     assert found.units["AGE"] == "a"
     assert found.beside["AGE"] == pytest.approx(reference.beside["AGE"], rel=1e-6)
+
+
+def test_one_wrong_unit_in_a_training_does_not_rule_the_others(training: tuple[HybridModel, Cohort, Personal, Reference]) -> None:
+    """The first of many states kilograms of an age: it is left out, which is said, and the rest is compared as it was."""
+    model, cohort, _, reference = training
+    wrong = [replace(r, units={**r.units, "AGE": "kg"}) if i == 0 else r for i, r in enumerate(cohort.records)]
+    with pytest.warns(UserWarning, match=rf"made without person {cohort.ids[0]}, of whom AGE is in kg, and in training in a, "):
+        found = Reference.of(model, Cohort.of(wrong, model))
+    assert found.units["AGE"] == "a"
+    assert found.beside["AGE"] == pytest.approx(reference.beside["AGE"], rel=0.2)  # without one of them
+    assert ratio_of("%", None) is None  # as any other unit of what was had without one
+    assert ratio_of("1", None) == ratio_of(None, "a") == 1
+
+
+def test_people_that_a_bundle_keeps_are_in_the_units_of_its_reference(
+    training: tuple[HybridModel, Cohort, Personal, Reference],
+) -> None:
+    """Half of the training in months: none of its own people is far from it for that, in whichever unit they were."""
+    model, cohort, _, _ = training
+    records = cohort.records[:40]
+    mixed = [
+        replace(r, covariates={**r.covariates, "AGE": 12.0 * r.covariates["AGE"]}, units={**r.units, "AGE": "mo"}) if i % 2 else r
+        for i, r in enumerate(records)
+    ]
+    both = Cohort.of(mixed, model)
+    bundle = Bundle.of(model, both, personalise(model, both))
+    for person, record in zip(bundle.people, records, strict=True):
+        assert person.covariates["AGE"] == pytest.approx(record.covariates["AGE"], rel=1e-12)
+        (shift,) = bundle.forecast(person.id, person.schedule, [1.0, 2.0]).shift or ()
+        assert "AGE" not in [reason.name for reason in shift.reasons]
 
 
 def test_limits_that_a_cohort_leaves_out_are_said(training: tuple[HybridModel, Cohort, Personal, Reference]) -> None:
